@@ -1,0 +1,60 @@
+"""The tables that say where things live, resolved only when they are used.
+
+A new artifact kind or recipe stage is one line here; nothing registers itself by being imported.
+"""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+from typing import Any
+
+from hortus.errors import DeviceError
+
+__all__ = ["KINDS", "STAGES", "require", "resolve"]
+
+# config.json's model_type -> the function that opens such a folder.
+KINDS: dict[str, str] = {
+    "bloom": "hortus.language.model:LanguageModel.load",
+    "lda": "hortus.topics.lda:LatentDirichletAllocation.load",
+}
+
+# A recipe's stage kind -> its hortus.recipe.Stage.
+STAGES: dict[str, str] = {
+    "corpus": "hortus.corpus.stage:STAGE",
+    "tokenizer": "hortus.tokenizer.stage:STAGE",
+    "shards": "hortus.corpus.stage:SHARDS",
+    "pretrain": "hortus.objectives.pretrain:STAGE",
+    "held_out": "hortus.evaluation.held_out:STAGE",
+    "samples": "hortus.evaluation.samples:STAGE",
+    "topics": "hortus.topics.stage:STAGE",
+}
+
+
+def resolve(reference: str) -> Any:
+    """Import what "package.module:name.name" names.
+
+    >>> resolve("hortus.errors:nearest").__name__
+    'nearest'
+    """
+    module_name, _, path = reference.partition(":")
+    value: Any = importlib.import_module(module_name)
+    for name in path.split("."):
+        value = getattr(value, name)
+    return value
+
+
+def require(module: str, *, extra: str) -> ModuleType:
+    """Import an optional dependency, or say which extra brings it.
+
+    Raises:
+        DeviceError: the module is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name != module.partition(".")[0]:
+            raise
+        raise DeviceError(
+            f"the package {module!r} is not installed", do=f"run: pip install 'hortus[{extra}]'"
+        ) from error
