@@ -1,0 +1,40 @@
+"""Networks that eat tensors: one folder a family, each with two-way Hugging Face checkpoint names.
+
+Nothing heavy is imported until a name is used, so a family's `config` stays light.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from hortus.registry import resolve
+
+if TYPE_CHECKING:
+    from hortus.models.checkpoint import build_network, load_network, save_network, state_for_saving
+    from hortus.models.families import FAMILIES, available, family
+
+__all__ = [
+    "FAMILIES",
+    "available",
+    "build_network",
+    "family",
+    "load_network",
+    "save_network",
+    "state_for_saving",
+]
+
+_HOMES = {
+    "FAMILIES": "families",
+    "available": "families",
+    "family": "families",
+    "build_network": "checkpoint",
+    "load_network": "checkpoint",
+    "save_network": "checkpoint",
+    "state_for_saving": "checkpoint",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'hortus.models' has no attribute {name!r}")
+    return resolve(f"hortus.models.{_HOMES[name]}:{name}")

@@ -1,0 +1,245 @@
+"""Causal attention with ALiBi through fused kernels, without a (B·heads, T, T) bias.
+
+ALiBi (Press et al. 2022) adds slope × key position to every score; the published form uses the key's
+position rather than minus the distance, which differs by a constant a row and so not at all after softmax.
+That makes the whole bias, key padding included, a tensor of shape (B or 1, heads, 1, S): it is built once a
+forward pass, shared by all layers, and broadcast over the queries by the kernel, which applies the causal
+order itself. Packed documents are attended one by one, which costs less than any mask; positions need not
+restart, for within a document they are shifted by a constant.
+
+Legend: B batch, T queries, S keys (past and current), n heads, d head width.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from hortus.errors import DataError
+
+__all__ = ["AttentionPlan", "KeyValueStore", "alibi_slopes", "attend", "plan_attention"]
+
+
+class KeyValueStore(Protocol):
+    """What decoding keeps between calls; `hortus.models.layers.cache` holds the real ones."""
+
+    @property
+    def length(self) -> int:
+        """Number of positions held before the current call."""
+
+    def update(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Append (B, n, T, d) keys and values of a layer; return those of all positions so far."""
+
+
+@functools.lru_cache(maxsize=64)
+def alibi_slopes(num_heads: int) -> tuple[float, ...]:
+    """The slope of each head.
+
+    With p = 2^floor(log2 n): (2^(-8/p))^j for j = 1..p, then (2^(-4/p))^k for odd k until there are n.
+
+    >>> alibi_slopes(3)
+    (0.0625, 0.00390625, 0.25)
+    """
+    power = 2 ** math.floor(math.log2(num_heads))
+    first = [2.0 ** (-8 * j / power) for j in range(1, power + 1)]
+    rest = [2.0 ** (-4 * k / power) for k in range(1, 2 * (num_heads - power), 2)]
+    return tuple(first + rest)
+
+
+@dataclass(frozen=True)
+class AttentionPlan:
+    """How every layer of one forward pass attends.
+
+    `bias` is (B or 1, n, 1 or T, S); `causal` says whether the kernel has to hide later keys; `lengths` are
+    the lengths of packed documents over the flattened (B·T) tokens; `flexible` runs FlexAttention.
+    """
+
+    bias: Tensor
+    causal: bool
+    lengths: tuple[int, ...] | None = None
+    flexible: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None
+
+
+def plan_attention(
+    num_heads: int,
+    batch: int,
+    length: int,
+    *,
+    past: int = 0,
+    attention_mask: Tensor | None = None,
+    segment_ids: Tensor | None = None,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> AttentionPlan:
+    """Build the bias and the order that all layers share.
+
+    Args:
+        past: number of positions in the cache, S = past + length.
+        attention_mask: (B, S), nonzero where a key may be seen; positions count its ones.
+        segment_ids: (B, T), equal for neighbouring tokens of one packed document.
+        dtype: dtype of the weights; the bias is fp32 (fp64 for fp64 weights) whatever the activations are.
+
+    Raises:
+        DataError: a mask of another shape, or segments together with a cache.
+    """
+    total = past + length
+    if attention_mask is not None and tuple(attention_mask.shape) != (batch, total):
+        raise DataError(
+            f"attention_mask has shape {tuple(attention_mask.shape)}",
+            allowed=f"({batch}, {total}): one entry for every cached and current token",
+            do="extend the mask by the new tokens",
+        )
+    if segment_ids is not None and (past or tuple(segment_ids.shape) != (batch, length)):
+        raise DataError(
+            f"segment_ids of shape {tuple(segment_ids.shape)} with {past} cached positions",
+            allowed=f"({batch}, {length}) and no cache",
+            do="decode packed documents one by one",
+        )
+    kind = torch.float64 if dtype == torch.float64 else torch.float32
+    slopes = torch.tensor(alibi_slopes(num_heads), device=device, dtype=kind).view(1, -1, 1, 1)
+    bias = slopes * _key_positions(total, attention_mask, device).to(kind)[:, None, None, :]
+    if attention_mask is not None:
+        # A finite minimum, not -inf: a row whose keys are all hidden stays finite.
+        bias = bias.masked_fill(attention_mask[:, None, None, :] == 0, torch.finfo(kind).min)
+    if device.type == "cuda" and length > 1 and not past:
+        return AttentionPlan(bias, True, flexible=_flexible(slopes.flatten(), attention_mask, segment_ids, length))
+    if segment_ids is not None and attention_mask is None:
+        return AttentionPlan(bias, True, lengths=_run_lengths(segment_ids))
+    if length == 1:
+        return AttentionPlan(bias, False)
+    if past or segment_ids is not None:
+        return AttentionPlan(bias.masked_fill(_hidden_pairs(past, length, segment_ids, device), torch.finfo(kind).min), False)
+    return AttentionPlan(bias, True)
+
+
+def _key_positions(total: int, attention_mask: Tensor | None, device: torch.device) -> Tensor:
+    """(B or 1, S): 0, 1, 2, … over the visible keys, 0 at hidden ones."""
+    if attention_mask is None:
+        return torch.arange(total, device=device)[None]
+    visible = (attention_mask != 0).long()
+    return (visible.cumsum(-1) - 1) * visible
+
+
+def _hidden_pairs(past: int, length: int, segment_ids: Tensor | None, device: torch.device) -> Tensor:
+    """(B or 1, 1, T, S) true where a query may not see a key: later ones and those of another document."""
+    queries = torch.arange(past, past + length, device=device)[:, None]
+    hidden = (torch.arange(past + length, device=device)[None] > queries)[None]
+    if segment_ids is not None:
+        hidden = hidden | (segment_ids[:, :, None] != segment_ids[:, None, :])
+    return hidden[:, None]
+
+
+def _run_lengths(segment_ids: Tensor) -> tuple[int, ...]:
+    """Lengths of runs of equal ids, row by row, over the flattened (B·T) tokens."""
+    starts = torch.ones_like(segment_ids, dtype=torch.bool)
+    starts[:, 1:] = segment_ids[:, 1:] != segment_ids[:, :-1]
+    first = starts.flatten().nonzero().flatten()
+    ends = torch.cat([first[1:], first.new_tensor([segment_ids.numel()])])
+    return tuple((ends - first).tolist())
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, plan: AttentionPlan, dropout: float = 0.0) -> Tensor:
+    """softmax(q·kᵀ/√d + bias)·v with fp32 softmax.
+
+    Args:
+        query: (B, n, T, d). key, value: (B, n, S, d).
+        dropout: probability of dropping an attention weight (already 0 outside training).
+
+    Returns:
+        (B, T, n, d).
+    """
+    if dropout:
+        return _attend_written_out(query, key, value, plan, dropout)
+    if plan.flexible is not None:
+        return plan.flexible(query, key, value).transpose(1, 2)
+    if plan.lengths is not None:
+        return _attend_by_document(query, key, value, plan)
+    return _fused(query, key, value, plan.bias, plan.causal).transpose(1, 2)
+
+
+def _fused(query: Tensor, key: Tensor, value: Tensor, bias: Tensor, causal: bool) -> Tensor:
+    """(B, n, T, d) by the CPU's flash kernel, which takes a broadcast bias and the causal order together.
+
+    The public function refuses that pair, so there the order is written into the mask.
+    """
+    if query.device.type == "cpu" and bias.size(2) == 1:
+        return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+            query, key, value, 0.0, causal, attn_mask=bias
+        )[0]
+    return F.scaled_dot_product_attention(query, key, value, attn_mask=_full_mask(bias, causal, query))
+
+
+def _full_mask(bias: Tensor, causal: bool, query: Tensor) -> Tensor:
+    """(B or 1, n, T, S) in the query's dtype; the minimum is that dtype's, for fp32's would round to -inf."""
+    if causal:
+        later = _hidden_pairs(0, query.size(2), None, query.device)
+        bias = bias.masked_fill(later, torch.finfo(bias.dtype).min)
+    return bias.clamp_min(torch.finfo(query.dtype).min).to(query.dtype)
+
+
+def _attend_by_document(query: Tensor, key: Tensor, value: Tensor, plan: AttentionPlan) -> Tensor:
+    """Attention of packed rows, one call a document: (B, n, T, d) -> (B, T, n, d)."""
+    batch, _, length, _ = query.shape
+    assert plan.lengths is not None
+    lengths = list(plan.lengths)
+    pieces = zip(*(x.transpose(1, 2).flatten(0, 1).split(lengths) for x in (query, key, value)), strict=True)
+    outputs = []
+    for piece in pieces:
+        one = [x.transpose(0, 1)[None] for x in piece]  # (1, n, t, d)
+        bias = plan.bias[..., : piece[0].size(0)]
+        outputs.append(_fused(one[0], one[1], one[2], bias, True)[0].transpose(0, 1))
+    return torch.cat(outputs).unflatten(0, (batch, length))
+
+
+def _attend_written_out(query: Tensor, key: Tensor, value: Tensor, plan: AttentionPlan, dropout: float) -> Tensor:
+    """The formula itself, for dropout on the attention weights, which the CPU kernel does not have."""
+    bias = plan.bias
+    if plan.lengths is not None:
+        rows = torch.arange(len(plan.lengths), device=query.device)
+        segments = rows.repeat_interleave(torch.tensor(plan.lengths, device=query.device))
+        hidden = _hidden_pairs(0, query.size(2), segments.view(query.size(0), -1), query.device)
+        bias = bias.masked_fill(hidden, torch.finfo(bias.dtype).min)
+    elif plan.causal:
+        bias = _full_mask(bias, True, query)
+    scores = query @ key.transpose(-1, -2) / math.sqrt(query.size(-1)) + bias
+    weights = F.dropout(scores.softmax(-1, dtype=bias.dtype).to(value.dtype), dropout)
+    return (weights @ value).transpose(1, 2)
+
+
+@functools.lru_cache(maxsize=1)
+def _compiled_flex_attention() -> Any:
+    from torch.nn.attention.flex_attention import flex_attention
+
+    return torch.compile(flex_attention)
+
+
+def _flexible(
+    slopes: Tensor, attention_mask: Tensor | None, segment_ids: Tensor | None, length: int
+) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    """FlexAttention with ALiBi computed in the kernel, skipping blocks that order, padding or documents hide."""
+    from torch.nn.attention.flex_attention import create_block_mask
+
+    def visible(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        seen = query >= key
+        if attention_mask is not None:
+            # A padded query sees itself, so that no row is empty.
+            seen = seen & ((attention_mask[batch, key] != 0) | (query == key))
+        if segment_ids is not None:
+            seen = seen & (segment_ids[batch, query] == segment_ids[batch, key])
+        return seen
+
+    def add_alibi(score: Tensor, batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        return score - slopes[head] * (query - key)
+
+    given = attention_mask if attention_mask is not None else segment_ids
+    rows = None if given is None else given.size(0)
+    blocks = create_block_mask(visible, rows, None, length, length, device=slopes.device)
+    attention = _compiled_flex_attention()
+    return lambda query, key, value: attention(query, key, value, score_mod=add_alibi, block_mask=blocks)
