@@ -250,7 +250,7 @@ def resolve_folder(name_or_folder: str | Path, revision: str | None = None) -> P
         )
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise ArtifactError(
-            f"{name_or_folder} is no folder here and the hub gives no such model: {str(error).splitlines()[0]}",
+            f"{name_or_folder} is no folder here, and the hub says: {str(error).splitlines()[0]}",
             allowed="an artifact folder or a hub id OWNER/NAME",
             do="check the spelling and the network",
         ) from error

@@ -31,7 +31,7 @@ class _Loader(yaml.SafeLoader):
         self.flatten_mapping(node)
         seen: set[Any] = set()
         for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+            key = self.construct_object(key_node, deep=True)
             if isinstance(key, list | dict | set):
                 raise yaml.constructor.ConstructorError(
                     None, None, "a key must be plain", key_node.start_mark
