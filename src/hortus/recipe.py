@@ -8,8 +8,8 @@
       training:  {stage: pretrain, steps: 600}
 
 A stage's key is the hash of its kind, its settings, the keys of the stages before it that it reads and the
-content of the files it names. Its output folder holds stage.json when it is whole; a stage whose key
-equals the stored one is not run again. Settings are addressed as `--set training.steps=200`.
+content of the files it names. Records of the stages stand in FOLDER/stages; a stage that was finished with
+the same key is not run again. Settings are addressed as `--set training.steps=200`.
 """
 
 from __future__ import annotations
@@ -45,11 +45,11 @@ __all__ = [
     "StageResult",
     "lock_folder",
     "read_recipe",
+    "read_records",
     "run_recipe",
 ]
 
-DONE = "stage.json"
-KEY = "key.json"
+RECORDS = "stages"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +69,7 @@ class StageContext:
     recipe: Mapping[str, Any]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class StageResult:
     """What a stage tells the report: plain numbers by name, and blocks.
 
@@ -81,16 +81,22 @@ class StageResult:
     stopped: str | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Stage:
-    """A kind of stage: the dataclass of its settings, the function that runs it, the kinds it reads.
+    """A kind of stage.
 
-    `files` names the user's files that its output depends on, so that a changed file is a changed key.
+    Args:
+        config: the dataclass of its settings.
+        run: does the work.
+        needs: kinds of stage that must stand before it.
+        uses: kinds that it reads where the recipe has them.
+        files: the user's files that the output depends on, so that a changed file is a changed key.
     """
 
     config: type
     run: Callable[[Any, StageContext], StageResult]
     needs: tuple[str, ...] = ()
+    uses: tuple[str, ...] = ()
     files: Callable[[Any], Sequence[Path]] = lambda config: ()
 
 
@@ -214,14 +220,15 @@ def _run_locked(recipe: Recipe, resume: bool, names: Sequence[str]) -> RunResult
     cached: list[str] = []
     stopped = None
     for planned in recipe.stages[: len(names)]:
-        folder = recipe.folder / planned.name
         key = _key(planned, keys)
-        record = _finished(folder, key)
-        if record is not None:
+        folder = recipe.folder / planned.name
+        record = _read_record(recipe, planned.name, key)
+        if record is not None and record["done"] and folder.is_dir():
             cached.append(planned.name)
             _say(f"{planned.name}: unchanged, taken from {folder}")
         else:
-            record = _run_stage(planned, recipe, folder, key, folders, resume)
+            resuming = resume and record is not None and folder.is_dir()
+            record = _run_stage(planned, recipe, key, folders, resuming)
         records[planned.name] = record
         keys[planned.kind], folders[planned.kind] = key, folder
         stopped = record.get("stopped")
@@ -240,31 +247,35 @@ def _run_locked(recipe: Recipe, resume: bool, names: Sequence[str]) -> RunResult
 
 
 def _run_stage(
-    planned: _PlannedStage, recipe: Recipe, folder: Path, key: str, folders: Mapping[str, Path], resume: bool
+    planned: _PlannedStage, recipe: Recipe, key: str, folders: Mapping[str, Path], resuming: bool
 ) -> dict[str, Any]:
-    resuming = resume and _key_of(folder) == key
+    folder = recipe.folder / planned.name
     if not resuming:
         _set_aside(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / DONE).unlink(missing_ok=True)
-    write_json(folder / KEY, {"key": key})
+    path = recipe.folder / RECORDS / f"{planned.name}.json"
+    write_json(path, {"key": key, "done": False})
     _say(f"{planned.name}: {'going on' if resuming else 'running'}")
     meter, began = EnergyMeter(), time.perf_counter()
     meter.start()
-    inputs = {kind: folders[kind] for kind in folders}
+    inputs = {kind: folders[kind] for kind in _inputs(planned.stage, folders)}
     context = StageContext(folder=folder, inputs=inputs, resume=resuming, recipe=recipe.source)
     result = planned.stage.run(planned.config, context)
     record = {
         "key": key,
+        "done": result.stopped is None,
         "numbers": dict(result.numbers),
         "blocks": [to_json(block) for block in result.blocks],
         "seconds": time.perf_counter() - began,
         "energy_kwh": meter.stop(),
         "stopped": result.stopped,
     }
-    if not result.stopped:
-        write_json(folder / DONE, record)
+    write_json(path, record)
     return record
+
+
+def _inputs(stage: Stage, available: Mapping[str, Any]) -> list[str]:
+    return [*stage.needs, *(kind for kind in stage.uses if kind in available)]
 
 
 def _set_aside(folder: Path) -> None:
@@ -279,7 +290,7 @@ def _key(planned: _PlannedStage, keys: Mapping[str, str]) -> str:
     parts = {
         "kind": planned.kind,
         "settings": to_mapping(planned.config),
-        "inputs": {kind: keys[kind] for kind in planned.stage.needs},
+        "inputs": {kind: keys[kind] for kind in _inputs(planned.stage, keys)},
         "files": [_file_hash(path) for path in planned.stage.files(planned.config)],
         "hortus": hortus.__version__,
     }
@@ -291,16 +302,20 @@ def _file_hash(path: Path) -> str:
         return f"{path.name}:{hashlib.file_digest(file, 'sha256').hexdigest()}"
 
 
-def _finished(folder: Path, key: str) -> dict[str, Any] | None:
-    """The record of a stage that ran whole with this key."""
-    if not (folder / DONE).is_file():
+def _read_record(recipe: Recipe, name: str, key: str) -> dict[str, Any] | None:
+    """What is known of a stage that was begun or finished with this key."""
+    path = recipe.folder / RECORDS / f"{name}.json"
+    if not path.is_file():
         return None
-    record = read_json(folder / DONE)
+    record = read_json(path)
     return record if record.get("key") == key else None
 
 
-def _key_of(folder: Path) -> str | None:
-    return read_json(folder / KEY).get("key") if (folder / KEY).is_file() else None
+def read_records(folder: str | Path) -> dict[str, dict[str, Any]]:
+    """The finished stages of a run's folder by name, in the order in which they were finished."""
+    paths = sorted((Path(folder) / RECORDS).glob("*.json"), key=lambda path: path.stat().st_mtime)
+    records = {path.stem: read_json(path) for path in paths}
+    return {name: record for name, record in records.items() if record["done"]}
 
 
 def _write_report(recipe: Recipe, records: Mapping[str, Mapping[str, Any]], path: Path) -> None:

@@ -11,9 +11,8 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
-from hortus.artifact import read_json
 from hortus.errors import ArtifactError
-from hortus.recipe import DONE, RunResult, read_recipe, run_recipe
+from hortus.recipe import RunResult, read_recipe, read_records, run_recipe
 
 
 def run(
@@ -97,10 +96,9 @@ def report(folder: Path, *, json: Annotated[bool, Parameter(name="--json", negat
     json
         Print one JSON object instead of the table.
     """
-    records = {path.parent.name: read_json(path) for path in sorted(folder.glob(f"*/{DONE}"))}
+    records = read_records(folder)
     if not records:
         raise ArtifactError(f"{folder} holds no finished stage", do="run: hortus run RECIPE")
-    records = dict(sorted(records.items(), key=lambda item: (folder / item[0] / DONE).stat().st_mtime))
     result = RunResult(
         numbers={name: record["numbers"] for name, record in records.items()},
         seconds={name: record["seconds"] for name, record in records.items()},
