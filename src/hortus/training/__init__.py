@@ -1,0 +1,38 @@
+"""The training room: one Trainer for every model.
+
+`TrainingConfig` says how, a `Task` says what, `Data` yields batches, `Trainer(...).train()` does it. Only the
+settings are imported at once; the rest, which needs PyTorch, when it is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from hortus.training.config import TrainingConfig
+
+if TYPE_CHECKING:
+    from hortus.training.task import Batch, Data, Metrics, Task, TensorData, decay_groups
+    from hortus.training.trainer import Callback, Trainer, TrainingResult
+
+__all__ = [
+    "Batch",
+    "Callback",
+    "Data",
+    "Metrics",
+    "Task",
+    "TensorData",
+    "Trainer",
+    "TrainingConfig",
+    "TrainingResult",
+    "decay_groups",
+]
+
+_HOMES = dict.fromkeys(("Callback", "Trainer", "TrainingResult"), "trainer")
+_HOMES |= dict.fromkeys(("Batch", "Data", "Metrics", "Task", "TensorData", "decay_groups"), "task")
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

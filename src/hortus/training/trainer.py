@@ -1,0 +1,409 @@
+"""The training loop: one for every model of hortus.
+
+Read `Trainer.train` first: it is the loop, from top to bottom. The loss of a step is the sum over all its
+terms divided by their number, however the batch is cut, so 1 x 32 samples equal 32 x 1.
+
+    step          one update of the weights, from one batch of `batch_size` samples (the last of an epoch may
+                  be smaller; the batch ramp makes the first ones smaller)
+    micro-batch   what one forward and backward pass takes
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hortus.config import to_mapping
+from hortus.device import choose_device, choose_dtype
+from hortus.errors import ConfigError
+from hortus.training import randomness
+from hortus.training.checkpoint import (
+    Checkpoint,
+    CheckpointWriter,
+    Snapshot,
+    find_best,
+    find_latest,
+    set_aside,
+)
+from hortus.training.compilation import CompiledLoss, Loss
+from hortus.training.config import TrainingConfig
+from hortus.training.guard import LossGuard
+from hortus.training.interruption import INTERRUPTIONS, StopRequest, exclusive
+from hortus.training.optimizers import build_optimizer
+from hortus.training.progress import Progress, Record
+from hortus.training.rates import Rates
+from hortus.training.result import TrainingResult
+from hortus.training.schedules import learning_rate, planned_samples
+from hortus.training.state import (
+    copy_to_host,
+    load_optimizer,
+    load_weights,
+    optimizer_tensors,
+    trained_tensors,
+)
+from hortus.training.sums import Sums
+from hortus.training.task import Batch, Data, Task
+from hortus.training.validation import validate
+from hortus.training.windows import Windows
+
+__all__ = ["Callback", "Trainer", "TrainingResult"]
+
+# callback(event, trainer, record), event one of "start", "log", "evaluate", "end". What it adds to the record
+# of "log" or "evaluate" is logged with it, and can be the metric that decides the best checkpoint.
+Callback = Callable[[str, "Trainer", Record], None]
+
+
+@dataclass
+class _Position:
+    """How far a run is, as a checkpoint's state.json holds it."""
+
+    step: int = 0
+    samples: int = 0
+    evaluated_at: int = 0
+    evaluations_without_gain: int = 0
+    best: Record | None = None
+
+
+class Trainer:
+    """Trains a task's network on data.
+
+    Args:
+        config: how.
+        task: network, loss and parameter groups.
+        data: the training data.
+        folder: where checkpoints/, metrics.jsonl, a lock and, on request, TensorBoard files go. A file named
+            `stop` put there ends the run after the step in progress.
+        validation: data for evaluations, read from the start each time.
+        callbacks: functions called at "start", "log", "evaluate" and "end".
+        quiet: print nothing.
+
+    >>> import tempfile
+    >>> from hortus.training import TensorData
+    >>> class Line:
+    ...     network = torch.nn.Linear(1, 1)
+    ...     def loss(self, batch):
+    ...         error = (self.network(batch["x"]) - batch["y"]) ** 2
+    ...         return error.sum(), torch.tensor(error.numel()), {}
+    ...     def parameter_groups(self, weight_decay):
+    ...         return [{"params": list(self.network.parameters()), "weight_decay": weight_decay}]
+    >>> x = torch.linspace(-1, 1, 64)[:, None]
+    >>> config = TrainingConfig(steps=200, batch_size=16, learning_rate=0.05, weight_decay=0.0)
+    >>> data = TensorData({"x": x, "y": 2 * x + 1})
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     result = Trainer(config, Line(), data, folder=folder, quiet=True).train()
+    >>> result.steps, result.stopped, round(Line.network.weight.item(), 2)
+    (200, 'steps', 2.0)
+    """
+
+    def __init__(
+        self,
+        config: TrainingConfig,
+        task: Task,
+        data: Data,
+        *,
+        folder: str | Path,
+        validation: Data | None = None,
+        callbacks: Sequence[Callback] = (),
+        quiet: bool = False,
+    ) -> None:
+        self.config, self.task, self.data, self.validation = config, task, data, validation
+        self.folder, self.callbacks, self._quiet = Path(folder), tuple(callbacks), quiet
+        self.device = choose_device(config.device)
+        self.dtype = choose_dtype(config.dtype, self.device)
+        self.position = _Position()
+
+    def train(self, *, resume: bool = False) -> TrainingResult:
+        """Train until the configured end, or until asked to stop.
+
+        Args:
+            resume: go on from the newest whole checkpoint in the folder, if there is one.
+
+        Raises:
+            ConfigError: another run holds the folder; it has checkpoints and resume is False; the loss
+                stopped being finite.
+            DataError: the data is empty, or no loss was ever finite.
+            ArtifactError: a checkpoint is corrupt and resume is False, or none of them is whole.
+            DeviceError: the disk is full.
+        """
+        config, position = self.config, self.position
+        with ExitStack() as stack:
+            stack.enter_context(exclusive(self.folder))
+            stack.enter_context(randomness.preserved(self.device))
+            stop = stack.enter_context(StopRequest(self.folder))
+            self._progress = stack.enter_context(self._open_progress())
+            self._writer = stack.enter_context(self._open_writer())
+            self._prepare(resume)
+            self._call("start", {})
+            while (reason := self._reason_to_end(stop)) is None:
+                sums = self._accumulate()
+                if not sums.samples:
+                    continue  # the epoch had just ended
+                self._update(sums)
+                if position.step % config.log_every == 0:
+                    self._log()
+                if config.evaluate_every and position.step % config.evaluate_every == 0:
+                    self._evaluate()
+                if config.checkpoint_every and position.step % config.checkpoint_every == 0:
+                    self._save()
+            return self._finish(reason)
+
+    # Before the loop
+
+    def _open_progress(self) -> Progress:
+        config = self.config
+        return Progress(self.folder, steps=config.steps, quiet=self._quiet, tensorboard=config.tensorboard)
+
+    def _open_writer(self) -> CheckpointWriter:
+        config = self.config
+        return CheckpointWriter(self.folder / "checkpoints", config.keep_checkpoints, config.metric_goal)
+
+    def _prepare(self, resume: bool) -> None:
+        config, task, say = self.config, self.task, self._progress.say
+        getattr(task, "to", task.network.to)(self.device)
+        task.network.train()
+        groups = task.parameter_groups(config.weight_decay)
+        self._parameters: list[Tensor] = [parameter for group in groups for parameter in group["params"]]
+        self._trained = trained_tensors(task.network, self._parameters)
+        self._optimizer = build_optimizer(groups, config)
+        self._loss = CompiledLoss(task.loss, config.compile, self.device, say)
+        self._guard = LossGuard(config.max_nonfinite_steps, config.spike_deviations, say)
+        planned = planned_samples(config, getattr(self.data, "length", None))
+        self._decay_samples = config.decay_samples or planned
+        flops = getattr(task, "flops_per_token", 6.0 * sum(p.numel() for p in self._parameters))
+        self._rates = Rates(config, self.device, self.dtype, flops, planned)
+        self._windows = Windows(config, self.data, getattr(task, "rows", None))
+        self._logged = Sums()
+        self._start(self._find_checkpoint(resume))
+
+    def _start(self, checkpoint: Checkpoint | None) -> None:
+        if checkpoint is None:
+            randomness.seed_all(self.config.seed)
+            self._windows.start()
+        else:
+            self._restore(checkpoint.read())
+            self._progress.say(f"resumed from {checkpoint.folder}")
+        self._last_checkpoint = checkpoint.folder if checkpoint else None
+        self._saved_at = checkpoint.step if checkpoint else 0
+        self._progress.open(self.position.step)
+
+    def _find_checkpoint(self, resume: bool) -> Checkpoint | None:
+        checkpoint, broken = find_latest(self._writer.folder)
+        if broken and (checkpoint is None or not resume):
+            raise next(iter(broken.values()))
+        for folder, error in broken.items():
+            self._progress.say(f"{error.what}; set aside as {set_aside(folder).name}")
+        if checkpoint is not None and not resume:
+            raise ConfigError(
+                f"{self.folder} holds a run of {checkpoint.step} steps",
+                allowed="a folder without checkpoints",
+                do="resume it, or choose another folder",
+            )
+        return checkpoint
+
+    def _restore(self, snapshot: Snapshot) -> None:
+        state, earlier = snapshot.state, snapshot.state["config"]
+        changes = self.config.changes_from(earlier)
+        if "optimizer" in changes:
+            raise ConfigError(
+                f"training.optimizer={self.config.optimizer!r} does not fit the checkpoint",
+                allowed=earlier["optimizer"],
+                do="resume with the same optimizer, or start in another folder",
+            )
+        if changes:
+            listed = ", ".join(f"{name} {then} -> {now}" for name, (then, now) in changes.items())
+            self._progress.say(f"changed since the checkpoint: {listed}")
+        load_weights(self._trained, snapshot.weights, "the checkpoint")
+        load_optimizer(self._optimizer, snapshot.optimizer)
+        vars(self.position).update(state["position"])
+        self._guard.load_state_dict(state["guard"])
+        self._logged = Sums(**state["logged"])
+        self._rates.resume(self.position.samples, state["seconds"], state["energy_kwh"])
+        self._windows.start(state["epoch"], state["data"])
+        randomness.restore(state["random"], self.device)
+
+    # One step
+
+    def _reason_to_end(self, stop: StopRequest) -> str | None:
+        config, position = self.config, self.position
+        if config.steps is not None and position.step >= config.steps:
+            return "steps"
+        if config.epochs is not None and self._windows.epoch >= config.epochs:
+            return "epochs"
+        if self._rates.time_share() >= 1:
+            return "max_minutes"
+        if config.patience is not None and position.evaluations_without_gain >= config.patience:
+            return "patience"
+        self._writer.check()
+        return stop.reason()
+
+    def _accumulate(self) -> Sums:
+        """Add up the gradients of the summed loss over the micro-batches of one step."""
+        sums = Sums()
+        for batch, samples in self._windows.micro_batches(self.position.samples):
+            batch = self._to_device(batch)
+            loss, count, metrics = self._loss.run(batch, self._forward_and_backward, self._undo)
+            sums.add(loss, count, metrics, batch, samples)
+        return sums
+
+    def _forward_and_backward(self, loss_of: Loss, batch: Batch) -> tuple[Tensor, Tensor, Any]:
+        with self._autocast():
+            loss, count, metrics = loss_of(batch)
+        loss.backward()
+        return loss, count, metrics
+
+    def _undo(self) -> None:
+        self._optimizer.zero_grad(set_to_none=True)
+
+    def _update(self, sums: Sums) -> None:
+        """Turn the summed gradient into the mean one, clip it, and take the step unless it is not finite."""
+        config, position = self.config, self.position
+        position.step += 1
+        position.samples += sums.samples
+        gradients = [parameter.grad for parameter in self._parameters if parameter.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients)
+        # The only point at which the processor waits for the device: three numbers in one transfer.
+        norm_of_sum, loss_sum, count = torch.stack(
+            [torch.as_tensor(x).to(norm) for x in (norm, sums.loss, sums.count)]
+        ).tolist()
+        terms = max(count, 1.0)
+        self._gradient_norm = norm_of_sum / terms
+        if self._guard.allows(position.step, loss_sum / terms, self._gradient_norm):
+            scale = 1 / terms
+            if config.clip_norm is not None and self._gradient_norm > config.clip_norm:
+                scale *= config.clip_norm / self._gradient_norm
+            torch._foreach_mul_(gradients, scale)
+            self._set_learning_rate()
+            self._optimizer.step()
+            self._logged.merge(sums)
+        self._optimizer.zero_grad(set_to_none=True)
+        self._batch_samples = sums.samples
+        self._loss.decide(self._rates.remaining_seconds(position.samples))
+
+    def _set_learning_rate(self) -> None:
+        share = self._rates.time_share()
+        rate = learning_rate(self.config, self.position.samples, self._decay_samples, share)
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+
+    def _to_device(self, batch: Batch) -> Batch:
+        return {name: tensor.to(self.device, non_blocking=True) for name, tensor in batch.items()}
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        if self.dtype == torch.float32:
+            return nullcontext()
+        return torch.autocast(self.device.type, dtype=self.dtype)
+
+    # Between steps
+
+    def _log(self) -> None:
+        position, sums = self.position, self._logged
+        record: Record = {"step": position.step, "samples": position.samples, "epoch": self._windows.epoch}
+        record |= sums.means()
+        record |= {
+            "learning_rate": self._optimizer.param_groups[0]["lr"],
+            "gradient_norm": self._gradient_norm,
+        }
+        record |= {"batch_samples": self._batch_samples, "skipped_steps": self._guard.skipped}
+        record |= self._rates.measure(position.samples, sums.samples, sums.tokens)
+        self._logged = Sums()
+        self._call("log", record)
+        self._progress.record(record)
+
+    def _evaluate(self) -> None:
+        """Loss and metrics on the validation data; the best so far is saved."""
+        if self.validation is None:
+            return
+        began, position = perf_counter(), self.position
+        record: Record = {"step": position.step, "samples": position.samples, "epoch": self._windows.epoch}
+        sums = validate(
+            self.task,
+            self.validation,
+            batch_size=self.config.micro_batch_size or self.config.batch_size,
+            device=self.device,
+            autocast=self._autocast,
+            to_device=self._to_device,
+        )
+        record |= sums.means("validation_")
+        self._call("evaluate", record)
+        value = record.get(f"validation_{self.config.metric}")
+        if value is None:
+            known = ", ".join(
+                name.removeprefix("validation_") for name in record if name.startswith("validation_")
+            )
+            raise ConfigError(f"training.metric={self.config.metric!r} is not measured", allowed=known)
+        self._progress.record(record)
+        position.evaluated_at = position.step
+        self._judge(value, record)
+        self._rates.pause(perf_counter() - began)
+
+    def _judge(self, value: float, record: Record) -> None:
+        position, sign = self.position, -1 if self.config.metric_goal == "highest" else 1
+        name = f"validation_{self.config.metric}"
+        if math.isfinite(value) and (position.best is None or sign * value < sign * position.best[name]):
+            position.best, position.evaluations_without_gain = record, 0
+            self._save(value)
+        else:
+            position.evaluations_without_gain += 1
+
+    def _save(self, metric: float | None = None) -> None:
+        """Snapshot the run and let the background thread write it. Nothing is done twice for one step."""
+        position = self.position
+        if self._saved_at == position.step and metric is None:
+            return
+        state = {
+            "position": asdict(position),
+            "epoch": self._windows.epoch,
+            "data": self.data.state_dict(),
+            "random": randomness.capture(self.device),
+            "guard": self._guard.state_dict(),
+            "logged": self._logged.to_json(),
+            "seconds": self._rates.seconds,
+            "energy_kwh": self._rates.energy_kwh,
+            "config": to_mapping(self.config),
+        }
+        weights, optimizer = copy_to_host(self._trained), copy_to_host(optimizer_tensors(self._optimizer))
+        self._writer.submit(Snapshot(position.step, weights, optimizer, state, metric))
+        self._saved_at = position.step
+
+    def _finish(self, reason: str) -> TrainingResult:
+        position, writer = self.position, self._writer
+        interrupted = reason in INTERRUPTIONS
+        if self.validation is not None and position.evaluated_at != position.step and not interrupted:
+            self._evaluate()
+        self._save()
+        writer.wait()
+        last, _ = find_latest(writer.folder)
+        best = find_best(writer.folder, self.config.metric_goal)
+        if best is not None and self.config.restore_best and not interrupted:
+            load_weights(self._trained, best.weights(), str(best.folder))
+        self._optimizer.zero_grad(set_to_none=True)
+        self._progress.say(f"ended by {reason} at step {position.step}")
+        metrics = {name: value for record in self._progress.history for name, value in record.items()}
+        result = TrainingResult(
+            steps=position.step,
+            samples=position.samples,
+            stopped=reason,
+            metrics=metrics,
+            best=position.best,
+            history=self._progress.history,
+            seconds=self._rates.seconds,
+            energy_kwh=self._rates.energy_kwh,
+            skipped_steps=self._guard.skipped,
+            last_checkpoint=last.folder if last else None,
+            best_checkpoint=best.folder if best else None,
+        )
+        self.task.network.eval()
+        self._call("end", metrics)
+        return result
+
+    def _call(self, event: str, record: Record) -> None:
+        for callback in self.callbacks:
+            callback(event, self, record)
