@@ -1,0 +1,145 @@
+"""Pretraining: token shards and a tokenizer in, a BLOOM artifact out. A recipe stage and a command."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from hortus.artifact import ModelCard
+from hortus.corpus import PackedLoader, ValidationLoader
+from hortus.models import build_network, save_network
+from hortus.objectives.causal import CausalLanguageModeling
+from hortus.objectives.config import PretrainConfig
+from hortus.recipe import Stage, StageContext, StageResult
+from hortus.report import Block, Curves, Table
+from hortus.tokenizer import Tokenizer
+from hortus.training import Trainer, TrainingResult
+
+__all__ = ["STAGE", "pretrain"]
+
+# Grams of CO2e a kWh: the mean of the world's grids, for a first estimate on the card.
+WORLD_GRAMS_PER_KWH = 480
+
+
+def pretrain(
+    config: PretrainConfig,
+    shards: Path,
+    tokenizer: Tokenizer,
+    folder: Path,
+    *,
+    resume: bool = False,
+    recipe: Mapping[str, Any] | None = None,
+) -> tuple[TrainingResult, nn.Module]:
+    """Train a BLOOM and write it to `folder`, with checkpoints in folder/checkpoints while it trains.
+
+    Raises:
+        ConfigError: width not divisible by heads, and what the Trainer refuses.
+        DataError: the shards are empty or corrupt.
+    """
+    network = build_network(_network_config(config, tokenizer))
+    task = CausalLanguageModeling(network)
+    data = PackedLoader(
+        shards,
+        sequence_length=config.sequence_length,
+        seed=config.seed,
+        alpha=config.alpha,
+        code_share=config.code_share,
+        document_boundaries=config.document_boundaries,
+    )
+    validation = ValidationLoader(shards, sequence_length=config.sequence_length)
+    run = folder / "run"
+    result = Trainer(config, task, data, folder=run, validation=validation).train(resume=resume)
+    if not result.interrupted:
+        save_network(
+            network,
+            folder / "model",
+            _card(config, data, result),
+            recipe=dict(recipe or {}),
+            extra=tokenizer.save,
+        )
+    return result, network
+
+
+def _network_config(config: PretrainConfig, tokenizer: Tokenizer) -> dict[str, Any]:
+    return {
+        "model_type": "bloom",
+        "vocab_size": tokenizer.vocab_size,
+        "hidden_size": config.hidden_size,
+        "n_layer": config.num_layers,
+        "n_head": config.num_heads,
+        "hidden_dropout": config.hidden_dropout,
+        "seq_length": config.sequence_length,
+    }
+
+
+def _card(config: PretrainConfig, data: PackedLoader, result: TrainingResult) -> ModelCard:
+    return ModelCard(
+        name=config.name,
+        kind="bloom",
+        languages=tuple(data.languages),
+        data=f"{result.samples * config.sequence_length:,} tokens in {len(data.languages)} languages, "
+        f"sampled with p proportional to size^{config.alpha}.",
+        results={"validation loss, nats a token": result.best["validation_loss"]} if result.best else {},
+        energy_kwh=result.energy_kwh,
+        carbon_kg=result.energy_kwh * WORLD_GRAMS_PER_KWH / 1000,
+    )
+
+
+def run(config: PretrainConfig, context: StageContext) -> StageResult:
+    """Train on the recipe's shards and tokenizer."""
+    tokenizer = Tokenizer.load(context.inputs["tokenizer"])
+    result, network = pretrain(
+        config,
+        context.inputs["shards"],
+        tokenizer,
+        context.folder,
+        resume=context.resume,
+        recipe=context.recipe,
+    )
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    tokens = result.samples * config.sequence_length
+    numbers = {
+        "parameters": parameters,
+        "steps": result.steps,
+        "tokens": tokens,
+        "loss": result.metrics.get("loss"),
+        "tokens_per_second": tokens / max(result.seconds, 1e-9),
+        "energy_kwh": result.energy_kwh,
+    }
+    stopped = f"stopped by {result.stopped} at step {result.steps}" if result.interrupted else None
+    return StageResult(numbers, _blocks(config, result, parameters), stopped)
+
+
+def _blocks(config: PretrainConfig, result: TrainingResult, parameters: int) -> list[Block]:
+    shape = [
+        ["parameters", parameters],
+        ["layers × width × heads", f"{config.num_layers} × {config.hidden_size} × {config.num_heads}"],
+        ["sequence length", config.sequence_length],
+        ["tokens seen", result.samples * config.sequence_length],
+        ["steps", result.steps],
+        ["ended by", result.stopped],
+        ["minutes", result.seconds / 60],
+    ]
+    blocks: list[Block] = [Table("The model and its training", ["what", "value"], shape)]
+    losses = {
+        "training": _series(result.history, "loss"),
+        "validation": _series(result.history, "validation_loss"),
+    }
+    losses = {name: series for name, series in losses.items() if series[0]}
+    blocks.append(Curves("Loss", "step", "nats a token", losses))
+    for key, label in (("learning_rate", "learning rate"), ("tokens_per_second", "tokens a second")):
+        series = _series(result.history, key)
+        if series[0]:
+            blocks.append(Curves(label.capitalize(), "step", label, {label: series}))
+    return blocks
+
+
+def _series(history: list[dict[str, Any]], key: str) -> tuple[list[float], list[float]]:
+    points = [(record["step"], record[key]) for record in history if record.get(key) is not None]
+    return [step for step, _ in points], [value for _, value in points]
+
+
+STAGE = Stage(PretrainConfig, run, needs=("tokenizer", "shards"))
