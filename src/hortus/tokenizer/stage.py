@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from hortus.errors import ConfigError
 from hortus.recipe import Stage, StageContext, StageResult
 from hortus.tokenizer.config import TokenizerConfig
 from hortus.tokenizer.documents import documents_file, held_out_texts, training_texts
@@ -14,10 +13,6 @@ __all__ = ["STAGE"]
 
 def run(config: TokenizerConfig, context: StageContext) -> StageResult:
     """Train, save to the stage's folder, and report fertility by language."""
-    if "corpus" not in context.inputs:
-        raise ConfigError(
-            "the stage 'tokenizer' needs the stage 'corpus' before it", do="add a corpus stage to the recipe"
-        )
     path = documents_file(context.inputs["corpus"])
     training = training_texts(path, config)
     tokenizer = train_tokenizer((text for texts in training.values() for text in texts), config)
@@ -39,4 +34,4 @@ def run(config: TokenizerConfig, context: StageContext) -> StageResult:
     return StageResult(numbers=numbers, blocks=[fit_table(fits)])
 
 
-STAGE = Stage(TokenizerConfig, run)
+STAGE = Stage(TokenizerConfig, run, needs=("corpus",))

@@ -36,14 +36,14 @@ def train_tokenizer(texts: Iterable[str], config: TokenizerConfig) -> Tokenizer:
     ['low', 'l', 'y']
     """
     core = CoreTokenizer(models.BPE())
-    core.pre_tokenizer = pre_tokenizers.Sequence(  # type: ignore[assignment]
+    core.pre_tokenizer = pre_tokenizers.Sequence(
         [
             pre_tokenizers.Split(Regex(PATTERN), behavior="isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
-    core.decoder = decoders.ByteLevel()  # type: ignore[assignment]
-    core.post_processor = processors.ByteLevel(add_prefix_space=False, trim_offsets=False)  # type: ignore[assignment]
+    core.decoder = decoders.ByteLevel()
+    core.post_processor = processors.ByteLevel(add_prefix_space=False, trim_offsets=False)
     trainer = trainers.BpeTrainer(
         vocab_size=config.vocab_size,
         min_frequency=config.min_frequency,

@@ -1,0 +1,60 @@
+"""What a document is on its way through the corpus: columns, batches, and its identity."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+__all__ = ["DOCUMENT_SCHEMA", "DROPPED_SCHEMA", "RAW_SCHEMA", "Document", "batches", "document_id"]
+
+# Between the steps; `language` is null until it is known.
+RAW_SCHEMA = pa.schema(
+    [("id", pa.string()), ("text", pa.string()), ("language", pa.string()), ("source", pa.string())]
+)
+DOCUMENT_SCHEMA = RAW_SCHEMA.append(pa.field("split", pa.string()))
+DROPPED_SCHEMA = RAW_SCHEMA.append(pa.field("step", pa.string())).append(pa.field("reason", pa.string()))
+
+# A batch closes at whichever comes first, so that memory does not depend on the length of documents.
+BATCH_DOCUMENTS = 1024
+BATCH_CHARACTERS = 4_000_000
+
+
+@dataclass(frozen=True)
+class Document:
+    """One text with its origin; `language` is None where the source does not say."""
+
+    text: str
+    source: str
+    language: str | None = None
+
+
+def document_id(text: str) -> str:
+    """A name that depends on the text alone, so that it is the same wherever the file lies."""
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def batches(documents: Iterable[Document]) -> Iterator[pa.RecordBatch]:
+    """Group documents into record batches of RAW_SCHEMA."""
+    rows: list[Document] = []
+    characters = 0
+    for document in documents:
+        rows.append(document)
+        characters += len(document.text)
+        if len(rows) >= BATCH_DOCUMENTS or characters >= BATCH_CHARACTERS:
+            yield _batch(rows)
+            rows, characters = [], 0
+    if rows:
+        yield _batch(rows)
+
+
+def _batch(rows: list[Document]) -> pa.RecordBatch:
+    columns = [
+        [document_id(row.text) for row in rows],
+        [row.text for row in rows],
+        [row.language for row in rows],
+        [row.source for row in rows],
+    ]
+    return pa.record_batch([pa.array(column, pa.string()) for column in columns], schema=RAW_SCHEMA)
