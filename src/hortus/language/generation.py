@@ -1,0 +1,103 @@
+"""The token loop of causal networks: prompts in, one token a row and step out.
+
+Finished rows leave the batch when half of it has finished: the rest then runs in a smaller one.
+
+Legend: B rows, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from hortus.language.batching import pad_left
+from hortus.language.config import GenerationConfig
+from hortus.language.sampling import next_tokens
+from hortus.models.decoder import open_decoder
+
+__all__ = ["Row", "continue_rows"]
+
+
+@dataclass
+class Row:
+    """One text being continued.
+
+    prompt: its token ids, at least one.
+    uniforms: (max_new_tokens,) the row's own uniform numbers.
+    room: the most tokens that may be added.
+    tokens: added so far, without the one that ended the text.
+    finished: set by the loop at an end token or without room, or by the caller to stop early.
+    """
+
+    prompt: Sequence[int]
+    uniforms: Tensor
+    room: int
+    tokens: list[int] = field(default_factory=list)
+    finished: bool = False
+
+
+@torch.inference_mode()
+def continue_rows(
+    network: nn.Module,
+    rows: Sequence[Row],
+    config: GenerationConfig,
+    *,
+    ends: Collection[int],
+    pad_id: int,
+    num_tokens: int,
+) -> Iterator[tuple[Row, int]]:
+    """Yield (row, token) as tokens are added, until every row is finished.
+
+    Args:
+        ends: ids that finish a row; they are not yielded.
+        pad_id: fills up shorter prompts; never attended to.
+        num_tokens: ids from here on have no text (a vocabulary padded for speed) and are never chosen.
+    """
+    running = [row for row in rows if row.room > 0]
+    if not running:
+        return
+    device = next(network.parameters()).device
+    ids, mask = pad_left([row.prompt for row in running], pad_id)
+    decoder = open_decoder(network, len(running), ids.size(1) + max(row.room for row in running) - 1)
+    logits = decoder.prefill(ids.to(device), None if mask is None else mask.to(device))
+    seen = _seen(running, logits) if config.repetition_penalty != 1 else None
+    while True:
+        logits[:, num_tokens:] = -torch.inf
+        position = [min(len(row.tokens), row.uniforms.numel() - 1) for row in running]
+        uniforms = torch.stack([row.uniforms[at] for row, at in zip(running, position, strict=True)])
+        chosen = next_tokens(logits, config, seen, uniforms.to(device))
+        for row, token in zip(running, chosen.tolist(), strict=True):
+            if not row.finished:
+                yield from _add(row, token, ends)
+        alive = [index for index, row in enumerate(running) if not row.finished]
+        if not alive:
+            return
+        if seen is not None:
+            seen[torch.arange(len(running), device=device), chosen] = True
+        if 2 * len(alive) <= len(running):
+            kept = torch.tensor(alive, device=device)
+            running = [running[index] for index in alive]
+            decoder.select(kept)
+            chosen = chosen[kept]
+            seen = None if seen is None else seen[kept]
+        logits = decoder.step(chosen)
+
+
+def _add(row: Row, token: int, ends: Collection[int]) -> Iterator[tuple[Row, int]]:
+    if token in ends:
+        row.finished = True
+        return
+    row.tokens.append(token)
+    yield row, token
+    row.finished = row.finished or len(row.tokens) >= row.room
+
+
+def _seen(rows: Sequence[Row], logits: Tensor) -> Tensor:
+    """(B, V) true at the tokens of each prompt."""
+    seen = torch.zeros(logits.shape, dtype=torch.bool, device=logits.device)
+    for index, row in enumerate(rows):
+        seen[index, torch.tensor(row.prompt, device=logits.device)] = True
+    return seen

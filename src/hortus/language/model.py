@@ -1,0 +1,409 @@
+"""`LanguageModel`: a network, its tokenizer and its settings behind text-in, text-or-scores-out methods.
+
+The methods here check and cut texts and put answers back into the order in which they were asked; the work
+on tokens is in `generation` and `scoring`, which know causal networks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+import torch
+from torch import nn
+
+from hortus.artifact import ModelCard, read_config, read_json, write_json
+from hortus.config import load_yaml
+from hortus.device import choose_device, choose_dtype
+from hortus.errors import ArtifactError, ConfigError, DataError
+from hortus.language.batching import batches_by_length
+from hortus.language.config import GenerationConfig
+from hortus.language.generation import Row, continue_rows
+from hortus.language.sampling import uniform_numbers
+from hortus.language.scoring import (
+    TextScores,
+    mean_states,
+    score_choices,
+    score_tokens,
+    split_choice,
+    windows,
+)
+from hortus.language.stopping import StopScanner
+from hortus.models import load_network, save_network
+from hortus.tokenizer import Tokenizer
+
+__all__ = ["LanguageModel"]
+
+_DELIMITER = " "  # between a text and its choice
+_LONGEST = 2048  # where nothing is stored: the length that every published BLOOM was trained with
+_LENGTH_KEYS = ("max_position_embeddings", "n_positions", "seq_length")
+_UNLIMITED = 10**9  # transformers stores 1e30 for "not known"
+
+
+class LanguageModel:
+    """Text in, text or scores out.
+
+    Args:
+        network: a causal network of `hortus.models`.
+        tokenizer: its tokenizer.
+        generation_config: settings that `generate` starts from.
+        card: the model card that `save` writes.
+        max_length: the most tokens of a text, prompt and continuation together; None takes the tokenizer's
+            `model_max_length`, else 2048.
+        recipe: how the model was made; `save` writes it again.
+
+    Raises:
+        ArtifactError: the tokenizer has more ids than the network has embeddings.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        tokenizer: Tokenizer,
+        generation_config: GenerationConfig | None = None,
+        card: ModelCard | None = None,
+        *,
+        max_length: int | None = None,
+        recipe: dict[str, Any] | None = None,
+    ):
+        if tokenizer.vocab_size > network.config.vocab_size:
+            raise ArtifactError(
+                f"the tokenizer has {tokenizer.vocab_size} ids",
+                allowed=f"at most {network.config.vocab_size}, the rows of the network's embedding",
+                do="use the tokenizer that the network was trained with",
+            )
+        self.network = network.eval()
+        self.tokenizer = tokenizer
+        self.generation_config = generation_config or GenerationConfig()
+        self.card = card or ModelCard(name=self.kind, kind=self.kind)
+        self.max_length = max_length or _stored_length(tokenizer.settings) or _LONGEST
+        self.recipe = recipe
+
+    @classmethod
+    def load(
+        cls,
+        folder: str | Path,
+        device: str = "auto",
+        dtype: str = "auto",
+        max_length: int | None = None,
+    ) -> LanguageModel:
+        """Open an artifact folder; `hortus.load` does it for hub ids too.
+
+        Args:
+            device: auto, cpu, cuda, cuda:N or mps.
+            dtype: auto, float32, bfloat16 or float16. "auto" keeps float32 weights as they are and takes
+                stored half-precision ones to the format that the device multiplies in.
+            max_length: the most tokens of a text; None takes what the folder says, else 2048.
+
+        Raises:
+            ArtifactError: a file is missing or corrupt, or the parts do not fit together.
+        """
+        folder = Path(folder)
+        place = choose_device(device)
+        network = load_network(folder)
+        stored = next(network.parameters()).dtype
+        wanted = stored if dtype == "auto" and stored == torch.float32 else choose_dtype(dtype, place)
+        recipe = folder / "recipe.yaml"
+        return cls(
+            network.to(device=place, dtype=wanted),
+            Tokenizer.load(folder),
+            GenerationConfig.read(folder),
+            ModelCard.read(folder),
+            max_length=max_length or _stored_length(read_config(folder)),
+            recipe=load_yaml(recipe) if recipe.is_file() else None,
+        )
+
+    def save(self, folder: str | Path) -> None:
+        """Write an artifact folder that hortus and transformers open, whole or not at all."""
+        save_network(self.network, folder, self.card, recipe=self.recipe, extra=self._write_rest)
+
+    def _write_rest(self, folder: Path) -> None:
+        self.tokenizer.save(folder)
+        settings = folder / "tokenizer_config.json"
+        write_json(settings, read_json(settings) | {"model_max_length": self.max_length})
+        self.generation_config.write(folder)
+
+    @property
+    def kind(self) -> str:
+        """The model_type of the network's family."""
+        return str(self.network.model_type)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return next(self.network.parameters()).device
+
+    @property
+    def separator_id(self) -> int:
+        """The token between documents in training, which stands before a text's first token."""
+        for index in (self.tokenizer.eos_id, self.tokenizer.bos_id, self.network.config.eos_token_id):
+            if index is not None:
+                return index
+        raise ArtifactError(
+            "neither tokenizer nor config names an end-of-text token",
+            do="add eos_token to tokenizer_config.json",
+        )
+
+    @overload
+    def generate(self, text: str, **options: Any) -> str: ...
+    @overload
+    def generate(self, text: Sequence[str], **options: Any) -> list[str]: ...
+    def generate(
+        self,
+        text: str | Sequence[str],
+        *,
+        truncate: bool = False,
+        batch_size: int = 16,
+        progress: bool | None = None,
+        **options: Any,
+    ) -> str | list[str]:
+        """Continue one text or a list of texts.
+
+        Args:
+            text: an empty text starts where a document starts.
+            truncate: cut the beginning off prompts that are too long instead of refusing them.
+            batch_size: texts run together, chosen by length.
+            progress: show a bar on stderr; None shows it above a hundred texts.
+            options: fields of `GenerationConfig`, e.g. temperature=0.8, seed=1.
+
+        Returns:
+            The new text only, without stop string or end token: a string for a string, a list for a list.
+            Generation also ends where prompt and new text fill `max_length`.
+
+        Raises:
+            ConfigError: an unknown setting or a value out of range.
+            DataError: not text, or a prompt that leaves no room within `max_length`.
+        """
+        texts = _as_list(text)
+        config = self.generation_config.replaced(**options)
+        rows = self._rows(texts, config, truncate)
+        readers = [_Reader(self.tokenizer, row, config.stop) for row in rows]
+        answers = dict(zip(map(id, rows), readers, strict=True))
+        lengths = [len(row.prompt) for row in rows]
+        batches = list(
+            batches_by_length(lengths, most_rows=batch_size, most_tokens=batch_size * self.max_length)
+        )
+        for batch in _tracked(batches, len(texts), progress, "generate"):
+            for row, token in self._continue([rows[index] for index in batch], config):
+                if config.stop:
+                    answers[id(row)].push(token)
+        answered = [reader.whole() for reader in readers]
+        return answered[0] if isinstance(text, str) else answered
+
+    def stream(self, text: str, *, truncate: bool = False, **options: Any) -> Iterator[str]:
+        """As `generate` for one text, in pieces as they become certain.
+
+        No piece ends inside a character, and no part of a stop string is ever yielded.
+        """
+        config = self.generation_config.replaced(**options)
+        (row,) = self._rows(_as_list(text), config, truncate)
+        reader = _Reader(self.tokenizer, row, config.stop)
+        for _, token in self._continue([row], config):
+            piece = reader.push(token)
+            if piece:
+                yield piece
+        rest = reader.finish()
+        if rest:
+            yield rest
+
+    def _continue(self, rows: Sequence[Row], config: GenerationConfig) -> Iterator[tuple[Row, int]]:
+        ends = config.eos_token_id
+        if ends is None:
+            ends = () if self.tokenizer.eos_id is None else (self.tokenizer.eos_id,)
+        return continue_rows(
+            self.network,
+            rows,
+            config,
+            ends=frozenset(ends),
+            pad_id=self._pad_id,
+            num_tokens=self.tokenizer.vocab_size,
+        )
+
+    def _rows(self, texts: Sequence[str], config: GenerationConfig, truncate: bool) -> list[Row]:
+        keep = max(self.max_length - config.max_new_tokens, self.max_length // 2, 1)
+        prompts = self._tokens(texts, self.max_length - 1, truncate, keep_last=keep)
+        prompts = [prompt or [self.separator_id] for prompt in prompts]
+        uniforms = uniform_numbers(prompts, max(config.max_new_tokens, 1), config.seed)
+        rooms = [min(config.max_new_tokens, self.max_length - len(prompt)) for prompt in prompts]
+        return [Row(*parts) for parts in zip(prompts, uniforms, rooms, strict=True)]
+
+    @overload
+    def rank(self, text: str, choices: Sequence[str], *, truncate: bool = False) -> np.ndarray: ...
+    @overload
+    def rank(
+        self, text: Sequence[str], choices: Sequence[Sequence[str]], *, truncate: bool = False
+    ) -> list[np.ndarray]: ...
+    def rank(
+        self, text: str | Sequence[str], choices: Sequence[Any], *, truncate: bool = False
+    ) -> np.ndarray | list[np.ndarray]:
+        """Log-probability of each choice after the text and one space.
+
+        Tokens as in lm-evaluation-harness, no end token; the text is run once for all its choices.
+
+        Args:
+            text: one text with a list of choices, or a list of texts with as many lists of choices.
+            truncate: cut the beginning off texts that are too long instead of refusing them.
+
+        Returns:
+            (number of choices,) fp64 in nats, in the order of `choices`; a list of such arrays for a list.
+
+        Raises:
+            DataError: not text, as many texts as lists of choices are not given, or a text is too long.
+        """
+        texts = _as_list(text)
+        lists = [choices] if isinstance(text, str) else list(choices)
+        if len(lists) != len(texts):
+            raise DataError(
+                f"{len(texts)} texts and {len(lists)} lists of choices", allowed="one list of choices a text"
+            )
+        lists = [_as_list(mine, what="choices", single=False) for mine in lists]
+        pairs = [self._split(one, mine, truncate) for one, mine in zip(texts, lists, strict=True)]
+        contexts = [context for context, _ in pairs]
+        arrays = score_choices(self.network, contexts, [mine for _, mine in pairs], self._pad_id)
+        return arrays[0] if isinstance(text, str) else arrays
+
+    def _split(self, text: str, choices: Sequence[str], truncate: bool) -> tuple[list[int], list[list[int]]]:
+        encode, separator = self.tokenizer.encode, self.separator_id
+        context, _ = split_choice(encode, text, "", separator)
+        split = [split_choice(encode, text, _DELIMITER + choice, separator)[1] for choice in choices]
+        longest = max(map(len, split), default=0)
+        if longest >= self.max_length:
+            raise DataError(f"a choice has {longest} tokens", allowed=f"{self.max_length - 1} or fewer")
+        # The last token of a choice is predicted, never read.
+        return self._cut(context, self.max_length - max(longest - 1, 0), truncate), split
+
+    def score(
+        self, texts: Sequence[str], *, overlap: int | None = None, progress: bool | None = None
+    ) -> TextScores:
+        """Sums of log-probabilities of whole texts, of any length.
+
+        Each token is counted once. A text's first token follows the document separator; texts longer than
+        `max_length` are cut into windows in which at least `overlap` tokens come before those counted.
+
+        Args:
+            overlap: tokens of context that later windows repeat; None is a quarter of `max_length`.
+            progress: show a bar on stderr; None shows it above a hundred texts.
+
+        Returns:
+            (log_probabilities in nats, num_tokens), one entry a text; bits per byte of a text are
+            -log_probability / ln 2 / number of bytes.
+        """
+        texts = _as_list(texts, single=False)
+        overlap = self.max_length // 4 if overlap is None else overlap
+        if not 0 <= overlap < self.max_length:
+            raise ConfigError(f"overlap={overlap}", allowed=f"0 to {self.max_length - 1}")
+        tokens = [[self.separator_id, *row] for row in self.tokenizer.encode_batch(texts)]
+        parts = [
+            (number, row[start:end], first - start)
+            for number, row in enumerate(tokens)
+            for start, first, end in windows(len(row), self.max_length, overlap)
+        ]
+        sums = np.zeros(len(texts))
+        # Sorted by length here, so that a bar can move between calls without costing padding.
+        parts.sort(key=lambda part: -len(part[1]))
+        blocks = [parts[start : start + 64] for start in range(0, len(parts), 64)]
+        for block in _tracked(blocks, len(texts), progress, "score"):
+            scores = score_tokens(self.network, [p[1] for p in block], [p[2] for p in block], self._pad_id)
+            np.add.at(sums, [p[0] for p in block], scores)
+        return TextScores(sums, np.array([len(row) - 1 for row in tokens], dtype=np.int64))
+
+    def embed(self, texts: str | Sequence[str], *, truncate: bool = False) -> np.ndarray:
+        """The mean of the last layer's states over a text's tokens.
+
+        Returns:
+            (D,) fp32 for a string, (number of texts, D) for a list.
+
+        Raises:
+            DataError: not text, or longer than `max_length`.
+        """
+        rows = self._tokens(_as_list(texts), self.max_length, truncate)
+        means = mean_states(self.network, [row or [self.separator_id] for row in rows], self._pad_id)
+        return means[0] if isinstance(texts, str) else means
+
+    @property
+    def _pad_id(self) -> int:
+        # Padding is never attended to, so any id does.
+        return 0 if self.tokenizer.pad_id is None else self.tokenizer.pad_id
+
+    def _tokens(
+        self, texts: Sequence[str], most: int, truncate: bool, keep_last: int | None = None
+    ) -> list[list[int]]:
+        rows = self.tokenizer.encode_batch(texts)
+        return [self._cut(row, most, truncate, keep_last) for row in rows]
+
+    def _cut(self, row: list[int], most: int, truncate: bool, keep_last: int | None = None) -> list[int]:
+        if len(row) <= most and not (truncate and keep_last is not None and len(row) > keep_last):
+            return row
+        if not truncate:
+            raise DataError(
+                f"a text has {len(row)} tokens",
+                allowed=f"{most} or fewer (max_length={self.max_length})",
+                do="shorten it, or pass truncate=True to cut its beginning off",
+            )
+        return row[-(most if keep_last is None else keep_last) :]
+
+
+class _Reader:
+    """Turns one row's tokens into text and finishes the row at a stop string."""
+
+    def __init__(self, tokenizer: Tokenizer, row: Row, stop: Sequence[str]):
+        self._tokenizer, self._row = tokenizer, row
+        self._stream = tokenizer.decode_stream()
+        self._scanner = StopScanner(stop)
+        self._stop = bool(stop)
+        self._pieces: list[str] = []
+
+    def push(self, token: int) -> str:
+        """The text that is certain after this token."""
+        return self._keep(self._scanner.push(self._stream.push(token)))
+
+    def finish(self) -> str:
+        """The text that was held back."""
+        if self._scanner.stopped:
+            return ""
+        return self._keep(self._scanner.push(self._stream.finish()) + self._scanner.finish())
+
+    def whole(self) -> str:
+        """All text of the finished row."""
+        if not self._stop:
+            return self._tokenizer.decode(self._row.tokens)
+        self.finish()
+        return "".join(self._pieces)
+
+    def _keep(self, piece: str) -> str:
+        self._pieces.append(piece)
+        self._row.finished = self._row.finished or self._scanner.stopped
+        return piece
+
+
+def _stored_length(settings: dict[str, Any]) -> int | None:
+    """The longest text that a config.json or tokenizer_config.json allows, if it says."""
+    for key in (*_LENGTH_KEYS, "model_max_length"):
+        value = settings.get(key)
+        if isinstance(value, int | float) and 0 < value < _UNLIMITED:
+            return int(value)
+    return None
+
+
+def _as_list(texts: Any, what: str = "text", single: bool = True) -> list[str]:
+    if isinstance(texts, str) and single:
+        return [texts]
+    if isinstance(texts, str) or not isinstance(texts, Iterable):
+        raise DataError(f"{what}: got {type(texts).__name__}", allowed="a list of strings")
+    texts = list(texts)
+    for number, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise DataError(f"{what} {number} is {type(text).__name__} {text!r:.40}", allowed="strings")
+    return texts
+
+
+def _tracked(batches: Sequence[Any], count: int, progress: bool | None, verb: str) -> Iterable[Any]:
+    """The batches, with a bar on stderr when asked for or when there is much to do."""
+    if not (count > 100 if progress is None else progress):
+        return batches
+    from rich.console import Console
+    from rich.progress import track
+
+    return track(batches, description=verb, console=Console(stderr=True), transient=True)
