@@ -113,7 +113,9 @@ def print_table(table: Table) -> None:
     from rich.console import Console
     from rich.table import Table as RichTable
 
-    printed = RichTable(*table.columns, title=table.title, title_justify="left")
+    printed = RichTable(title=table.title, title_justify="left")
+    for column in table.columns:
+        printed.add_column(column, overflow="fold")
     for row in table.rows:
         printed.add_row(*(f"{value:,}" if isinstance(value, int) else str(value) for value in row))
     Console().print(printed)

@@ -16,6 +16,8 @@ from hortus.tokenizer.mixture import language_shares
 __all__ = ["documents_file", "held_out_texts", "language_bytes", "training_texts"]
 
 _COLUMNS = ("text", "language", "split")
+# Beside next to no other text, half of it would be next to no code.
+UNCAPPED_CODE_BYTES = 1_000_000
 
 
 def documents_file(folder_or_file: str | Path) -> Path:
@@ -72,8 +74,9 @@ def training_texts(path: Path, config: TokenizerConfig) -> dict[str, list[str]]:
         for language in sizes
     }
     others = sum(budget for language, budget in budgets.items() if language != "code")
-    if "code" in budgets and others and config.code_share < 1:
-        budgets["code"] = min(budgets["code"], others * config.code_share / (1 - config.code_share))
+    if "code" in budgets and config.code_share < 1:
+        most = max(others * config.code_share / (1 - config.code_share), UNCAPPED_CODE_BYTES)
+        budgets["code"] = min(budgets["code"], most)
     return _thinned(path, "train", budgets, sizes)
 
 
