@@ -4,7 +4,8 @@ Run as `python -m hortus.prompts.worker LIMITS_JSON HEARTBEAT_FD` by `hortus.pro
 JSON, each after its length in four bytes, come in on stdin and go out on stdout; the protocol holds no state,
 so that a replacement can carry on anywhere:
 
-    request   {"templates": [[jinja, answer_choices, truncate], ...], "jobs": [[template, example, seed], ...]}
+    request   {"templates": [[jinja, answer_choices, truncate], ...],
+               "jobs": [[number of the template, example, seed], ...]}
     reply     results in the order of the jobs, in one or several frames. A result is
               [parts, choices, draws, missing, subscripts] or {"error": kind, "line": n, "message": text}
     inspect   {"inspect": [jinja, answer_choices, truncate]} -> what the linter asks of a template
