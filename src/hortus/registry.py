@@ -27,6 +27,7 @@ STAGES: dict[str, str] = {
     "pretrain": "hortus.objectives.pretrain:STAGE",
     "held_out": "hortus.evaluation.held_out:STAGE",
     "samples": "hortus.evaluation.samples:STAGE",
+    "model": "hortus.language.publish:STAGE",
     "topics": "hortus.topics.stage:STAGE",
 }
 

@@ -47,9 +47,11 @@ def pretrain(
         seed=config.seed,
         alpha=config.alpha,
         code_share=config.code_share,
-        document_boundaries=config.document_boundaries,
+        keep_boundaries=config.document_boundaries,
     )
-    validation = ValidationLoader(shards, sequence_length=config.sequence_length)
+    validation = ValidationLoader(
+        shards, sequence_length=config.sequence_length, batch_size=8, keep_boundaries=config.document_boundaries
+    )
     run = folder / "run"
     result = Trainer(config, task, data, folder=run, validation=validation).train(resume=resume)
     if not result.interrupted:
@@ -79,8 +81,8 @@ def _card(config: PretrainConfig, data: PackedLoader, result: TrainingResult) ->
     return ModelCard(
         name=config.name,
         kind="bloom",
-        languages=tuple(data.languages),
-        data=f"{result.samples * config.sequence_length:,} tokens in {len(data.languages)} languages, "
+        languages=tuple(data.shares),
+        data=f"{result.samples * config.sequence_length:,} tokens in {len(data.shares)} languages, "
         f"sampled with p proportional to size^{config.alpha}.",
         results={"validation loss, nats a token": result.best["validation_loss"]} if result.best else {},
         energy_kwh=result.energy_kwh,
