@@ -1,8 +1,7 @@
 """Where a dataset's files are: one file, a folder by split, or the hub's parquet files.
 
-The hub keeps a parquet conversion of nearly every public dataset on the branch `refs/convert/parquet`, laid out
-as SUBSET/SPLIT/0000.parquet; that is read, and the dataset's own parquet files where there is no conversion.
-No code of a dataset repository is ever run.
+The hub keeps a parquet conversion of nearly every public dataset on the branch `refs/convert/parquet`, laid
+out as SUBSET/SPLIT/0000.parquet; that is read, and the dataset's own parquet files where there is none. No code of a dataset repository is ever run.
 """
 
 from __future__ import annotations
@@ -41,8 +40,8 @@ def find_files(source: str, subset: str | None, split: str) -> list[Path]:
 def choose_files(names: Sequence[str], subset: str | None, split: str, source: str) -> list[str]:
     """Those of the relative file names that belong to a subset and split.
 
-    A file belongs to a split when its stem is the split, or the split and a shard number, or when it lies in a
-    folder of the split's name.
+    A file belongs to a split when its stem is the split, or the split and a shard number, or when it lies in
+    a folder of the split's name.
 
     >>> choose_files(["rte/train/0000.parquet", "rte/test/0000.parquet"], "rte", "train", "super_glue")
     ['rte/train/0000.parquet']

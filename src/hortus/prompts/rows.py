@@ -1,8 +1,8 @@
 """Random access to the rows of jsonl, csv, tsv and parquet files without reading them whole.
 
-A text file is mapped and only the byte offsets of its records are kept (8 bytes a row); a parquet file is read
-by row group, of which the last few stay decoded. `blocks` names the stretches of rows that are cheap to read
-together, which is what a shuffle needs to know.
+A text file is mapped and only the byte offsets of its records are kept (16 bytes a row); a parquet file is
+read by row group, of which the last few stay decoded. `blocks` names the stretches of rows that are cheap to
+read together, which is what a shuffle needs to know.
 """
 
 from __future__ import annotations
@@ -113,11 +113,9 @@ def _records(data: mmap.mmap, quoted: bool) -> tuple[np.ndarray, np.ndarray]:
     if not len(stops) or stops[-1] != len(data):
         stops = np.append(stops, len(data))
     starts = np.concatenate([[0], stops[:-1]])
-    blank = [
-        not data[start:stop].strip() for start, stop in zip(starts, stops, strict=True) if stop - start <= 2
-    ]
+    short = np.flatnonzero(stops - starts <= 2)
     keep = np.ones(len(starts), dtype=bool)
-    keep[np.flatnonzero(stops - starts <= 2)] = ~np.array(blank, dtype=bool)
+    keep[short] = [bool(data[starts[record] : stops[record]].strip()) for record in short]
     return starts[keep], stops[keep]
 
 

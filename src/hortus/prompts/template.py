@@ -70,6 +70,8 @@ class Metadata:
     languages: tuple[str, ...] | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
     """Fields of other versions of the format, kept when the file is written."""
+    absent: frozenset[str] = frozenset()
+    """Fields that the file did not have; they stay out of it while they are None."""
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,7 @@ class Template:
     metadata: Metadata = field(default_factory=Metadata)
     id: str = ""
     extra: Mapping[str, Any] = field(default_factory=dict)
+    absent: frozenset[str] = frozenset()
 
     @classmethod
     def new(cls, name: str, jinja: str, answer_choices: str | None = None, **fields: Any) -> Template:

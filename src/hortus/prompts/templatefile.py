@@ -6,7 +6,7 @@ are kept. A shared node (an anchor) becomes separate values, so that editing one
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -131,15 +131,17 @@ class TemplateSet(dict[str, Template]):
 
 
 def _node(template: Template) -> _TemplateNode:
-    metadata = template.metadata
-    fields = {name: getattr(metadata, name) for name in _METADATA_FIELDS}
-    for name in ("metrics", "languages"):
-        fields[name] = None if fields[name] is None else list(fields[name])
-    return _TemplateNode(
-        {name: getattr(template, name) for name in _TEMPLATE_FIELDS}
-        | dict(template.extra)
-        | {"metadata": _MetadataNode(fields | dict(metadata.extra))}
+    metadata = {name: getattr(template.metadata, name) for name in _METADATA_FIELDS}
+    metadata = {name: list(value) if isinstance(value, tuple) else value for name, value in metadata.items()}
+    fields = {name: getattr(template, name) for name in _TEMPLATE_FIELDS}
+    fields["metadata"] = _MetadataNode(
+        _present(metadata, template.metadata.absent) | dict(template.metadata.extra)
     )
+    return _TemplateNode(_present(fields, template.absent) | dict(template.extra))
+
+
+def _present(fields: dict[str, Any], absent: frozenset[str]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value or name not in absent}
 
 
 def load_templates(folder_or_file: str | Path) -> TemplateSet:
@@ -210,19 +212,12 @@ def _template(key: str, node: Any, path: Path) -> Template:
         metadata=_metadata(node.get("metadata") or {}),
         id=key,
         extra={name: value for name, value in node.items() if name not in _TEMPLATE_FIELDS},
+        absent=frozenset(_TEMPLATE_FIELDS) - node.keys(),
     )
 
 
 def _metadata(node: Mapping[str, Any]) -> Metadata:
-    lists = {name: node.get(name) for name in ("metrics", "languages")}
-    return Metadata(
-        original_task=node.get("original_task"),
-        choices_in_prompt=node.get("choices_in_prompt"),
-        metrics=None if lists["metrics"] is None else tuple(lists["metrics"]),
-        languages=None if lists["languages"] is None else tuple(lists["languages"]),
-        extra=dict(_extra(node)),
-    )
-
-
-def _extra(node: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    return ((name, value) for name, value in node.items() if name not in _METADATA_FIELDS)
+    fields = {name: node.get(name) for name in _METADATA_FIELDS}
+    fields = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
+    extra = {name: value for name, value in node.items() if name not in _METADATA_FIELDS}
+    return Metadata(**fields, extra=extra, absent=frozenset(_METADATA_FIELDS) - node.keys())
