@@ -1,0 +1,250 @@
+"""Drive the compiled Gibbs sampler: threads, kept sweeps, trace, priors, warm starts.
+
+A run is reproducible from its seed and its number of threads: shares, streams and order of addition are fixed.
+
+Axes: n tokens, D documents, V words, K topics, T threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from hortus.topics import sampler
+from hortus.topics.counts import Counts
+from hortus.topics.inference import plug_in_log_likelihood
+from hortus.topics.priors import log_evidence_of_words, update_prior
+
+__all__ = ["Fit", "GibbsSettings", "run_gibbs"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GibbsSettings:
+    """How long to sample and what to keep.
+
+    Args:
+        num_sweeps: passes over all tokens.
+        num_kept: sweeps at the end, `thin` apart, that the averages and the Griffiths-Steyvers estimate use.
+        average: average the counts over the kept sweeps; else the last sweep alone gives theta and phi.
+        initial: "sequential" draws the first topics one token after another; "random" draws them uniformly.
+        optimize_priors: "none", "symmetric" or "asymmetric" (alpha; eta stays symmetric).
+        trace_every: sweeps between two entries of the trace.
+    """
+
+    num_sweeps: int = 400
+    num_kept: int = 10
+    thin: int = 5
+    average: bool = False
+    initial: str = "sequential"
+    optimize_priors: str = "none"
+    optimize_every: int = 20
+    trace_every: int = 25
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """A fitted model in the cleaned corpus's own rows and columns.
+
+    Attributes:
+        word_topic: (V, K) counts, or their mean or expectation.
+        document_topic: (D, K) likewise.
+        alpha, eta: the priors at the end, (K,) and a number.
+        log_likelihood: plug-in, of theta and phi.
+        trace: (sweep or iteration, plug-in log-likelihood then).
+        evidence: log p(w | z) of each kept sweep; empty for variational fits.
+    """
+
+    word_topic: np.ndarray
+    document_topic: np.ndarray
+    alpha: np.ndarray
+    eta: float
+    log_likelihood: float
+    trace: tuple[tuple[int, float], ...]
+    evidence: tuple[float, ...] = ()
+
+    @property
+    def theta(self) -> np.ndarray:
+        """(D, K) topic proportions (n_dk + alpha_k) / (N_d + sum alpha)."""
+        weights = self.document_topic + self.alpha
+        return weights / weights.sum(axis=1, keepdims=True)
+
+    @property
+    def phi(self) -> np.ndarray:
+        """(K, V) topics (n_kw + eta) / (n_k + V eta)."""
+        weights = self.word_topic.T + self.eta
+        return np.ascontiguousarray(weights / weights.sum(axis=1, keepdims=True))
+
+
+def run_gibbs(
+    counts: Counts,
+    num_topics: int,
+    alpha: np.ndarray,
+    eta: float,
+    settings: GibbsSettings,
+    seed: int,
+    num_threads: int = 1,
+    start: Fit | None = None,
+    progress: Callable[[int, int], Any] | None = None,
+) -> Fit:
+    """Fit by collapsed Gibbs sampling.
+
+    Args:
+        start: a fit of the same corpus with at most K topics; its largest topics are split to make up K.
+        progress: called as progress(sweep, num_sweeps) whenever the trace grows.
+    """
+    chain = _Chain(counts, num_topics, alpha, eta, seed, num_threads)
+    kept_from = settings.num_sweeps - (settings.num_kept - 1) * settings.thin
+    kept_words = np.zeros((counts.num_words, num_topics))
+    kept_documents = np.zeros((counts.num_documents, num_topics))
+    evidence: list[float] = []
+    trace: list[tuple[int, float]] = []
+    with ThreadPoolExecutor(num_threads) as pool:
+        chain.begin(settings.initial, start)
+        for sweep in range(1, settings.num_sweeps + 1):
+            chain.advance(pool)
+            if settings.optimize_priors != "none" and sweep % settings.optimize_every == 0:
+                chain.update_priors(settings.optimize_priors == "symmetric")
+            if sweep >= kept_from and (sweep - kept_from) % settings.thin == 0:
+                evidence.append(log_evidence_of_words(chain.word_topic, chain.eta))
+                if settings.average:
+                    kept_words += chain.word_topic
+                    kept_documents += chain.document_topic()
+            if sweep % settings.trace_every == 0 or sweep == settings.num_sweeps:
+                trace.append((sweep, chain.log_likelihood()))
+                if progress is not None:
+                    progress(sweep, settings.num_sweeps)
+    if settings.average and evidence:
+        fit = chain.result(kept_words / len(evidence), kept_documents / len(evidence), trace, evidence)
+    else:
+        fit = chain.result(
+            chain.word_topic.astype(float), chain.document_topic().astype(float), trace, evidence
+        )
+    return fit
+
+
+class _Chain:
+    """The state of one Markov chain and the cut of its work among threads."""
+
+    def __init__(
+        self, counts: Counts, num_topics: int, alpha: np.ndarray, eta: float, seed: int, num_threads: int
+    ):
+        self.counts, self.alpha, self.eta, self.num_threads = counts, alpha, eta, num_threads
+        self.words, self.offsets = counts.tokens()
+        self.topics = np.zeros(len(self.words), np.int32)
+        size = (counts.num_words, num_topics)
+        self.word_topic = np.zeros(size, np.int32)
+        self.totals = np.zeros(num_topics, np.int64)
+        self.weight, self.share = np.empty(size, np.float32), np.empty(size, np.float32)
+        self.alias, self.mass = np.empty(size, np.int32), np.empty(size[0])
+        streams = np.random.SeedSequence(seed).generate_state(num_threads + 1, np.uint64)
+        self.states = [streams[t : t + 1].copy() for t in range(num_threads)]
+        self.generator = np.random.default_rng(int(streams[-1]))
+        self.document_cuts = _cuts(np.diff(self.offsets), num_threads)
+        self.word_cuts = _cuts(np.bincount(self.words, minlength=size[0]), num_threads)
+
+    def begin(self, initial: str, start: Fit | None) -> None:
+        if start is None and initial == "sequential":
+            order = self.generator.permutation(self.counts.num_documents)
+            sampler.assign_sequentially(
+                self.words,
+                self.offsets,
+                self.topics,
+                self.word_topic,
+                self.totals,
+                self.alpha,
+                self.eta,
+                order,
+                self.states[0],
+            )
+            return
+        if start is None:
+            self.topics[:] = self.generator.integers(0, len(self.totals), len(self.topics))
+        else:
+            self._split(start)
+        np.add.at(self.word_topic, (self.words, self.topics), 1)
+        self.totals[:] = self.word_topic.sum(axis=0)
+
+    def _split(self, start: Fit) -> None:
+        """Draw topics from a smaller fit, then halve the largest topic, document by document, until K exist."""
+        sampler.assign_from(
+            self.words, self.offsets, self.topics, start.theta, start.phi.T.copy(), self.states[0]
+        )
+        document = np.repeat(np.arange(self.counts.num_documents), np.diff(self.offsets))
+        for topic in range(start.word_topic.shape[1], len(self.totals)):
+            largest = np.bincount(self.topics, minlength=topic).argmax()
+            half = self.generator.random(self.counts.num_documents) < 0.5
+            self.topics[(self.topics == largest) & half[document]] = topic
+
+    def advance(self, pool: ThreadPoolExecutor) -> None:
+        """One sweep."""
+        list(pool.map(self._tables, range(self.num_threads)))
+        for phase in range(self.num_threads):
+            copies = [self.totals.copy() for _ in range(self.num_threads)]
+            list(pool.map(self._share_of_sweep, range(self.num_threads), [phase] * self.num_threads, copies))
+            self.totals = self.totals + sum(copy - self.totals for copy in copies)
+
+    def _tables(self, thread: int) -> None:
+        sampler.build_tables(
+            self.word_topic,
+            self.totals,
+            self.alpha,
+            self.eta,
+            self.word_cuts[thread],
+            self.word_cuts[thread + 1],
+            self.weight,
+            self.mass,
+            self.share,
+            self.alias,
+        )
+
+    def _share_of_sweep(self, thread: int, phase: int, totals: np.ndarray) -> None:
+        block = (thread + phase) % self.num_threads
+        sampler.sweep(
+            self.words,
+            self.offsets,
+            self.topics,
+            self.word_topic,
+            totals,
+            self.eta,
+            self.weight,
+            self.mass,
+            self.share,
+            self.alias,
+            self.alpha,
+            self.document_cuts[thread],
+            self.document_cuts[thread + 1],
+            self.word_cuts[block],
+            self.word_cuts[block + 1],
+            self.states[thread],
+        )
+
+    def document_topic(self) -> np.ndarray:
+        table = np.zeros((self.counts.num_documents, len(self.totals)), np.int32)
+        sampler.count_topics(self.offsets, self.topics, table)
+        return table
+
+    def update_priors(self, symmetric: bool) -> None:
+        self.alpha = update_prior(self.document_topic(), self.alpha, symmetric)
+        eta = np.full(self.counts.num_words, self.eta)
+        self.eta = float(update_prior(self.word_topic.T, eta, symmetric=True)[0])
+
+    def log_likelihood(self) -> float:
+        return self.result(self.word_topic, self.document_topic(), [], []).log_likelihood
+
+    def result(
+        self, word_topic: np.ndarray, document_topic: np.ndarray, trace: list[Any], evidence: list[float]
+    ) -> Fit:
+        fit = Fit(word_topic, document_topic, self.alpha, self.eta, np.nan, tuple(trace), tuple(evidence))
+        value = plug_in_log_likelihood(self.counts.matrix, fit.theta, fit.phi)
+        return Fit(word_topic, document_topic, self.alpha, self.eta, value, fit.trace, fit.evidence)
+
+
+def _cuts(sizes: np.ndarray, parts: int) -> np.ndarray:
+    """(parts + 1,) boundaries that share the sizes as evenly as contiguous ranges allow."""
+    ends = np.cumsum(sizes)
+    inner = np.searchsorted(ends, np.arange(1, parts) * (ends[-1] / parts))
+    return np.concatenate([[0], inner, [len(sizes)]]).astype(np.int64)

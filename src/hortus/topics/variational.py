@@ -1,0 +1,87 @@
+"""Batch variational Bayes for LDA (Blei, Ng and Jordan 2003; the smoothed model of their section 5.4).
+
+The E-step runs over shares of the documents in threads, each with its own table of expected counts; the tables
+are added in the order of the threads, so a run is reproducible from its seed and its number of threads.
+
+Axes: D documents, V words, K topics.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+from scipy.special import psi
+
+from hortus.topics.counts import Counts
+from hortus.topics.gibbs import Fit, _cuts
+from hortus.topics.inference import plug_in_log_likelihood, variational_step
+from hortus.topics.priors import update_prior
+
+__all__ = ["run_variational"]
+
+
+def run_variational(
+    counts: Counts,
+    num_topics: int,
+    alpha: np.ndarray,
+    eta: float,
+    *,
+    max_iterations: int,
+    tolerance: float,
+    optimize_priors: str,
+    seed: int,
+    num_threads: int = 1,
+    start: Fit | None = None,
+    progress: Callable[[int, int], Any] | None = None,
+) -> Fit:
+    """Fit by coordinate ascent until the plug-in log-likelihood grows by less than `tolerance` of itself.
+
+    The result's counts are expectations: gamma - alpha and lambda - eta. `start` as in `run_gibbs`, but its extra
+    topics begin at random.
+    """
+    matrix = counts.matrix
+    generator = np.random.default_rng(seed)
+    expected = generator.gamma(100.0, 0.01, (counts.num_words, num_topics)) * counts.num_tokens
+    expected /= counts.num_words * num_topics
+    if start is not None:
+        expected[:, : start.word_topic.shape[1]] = start.word_topic
+    gamma = np.tile(alpha + counts.lengths[:, None] / num_topics, 1)
+    cuts = _cuts(np.diff(matrix.indptr), num_threads)
+    trace: list[tuple[int, float]] = []
+    with ThreadPoolExecutor(num_threads) as pool:
+        for iteration in range(1, max_iterations + 1):
+            posterior = expected + eta
+            topics = np.exp(psi(posterior) - psi(posterior.sum(axis=0)))
+            tables = [np.zeros_like(expected) for _ in range(num_threads)]
+
+            def step(t: int, topics: np.ndarray = topics, tables: list[np.ndarray] = tables) -> None:
+                variational_step(
+                    matrix.indptr,
+                    matrix.indices,
+                    matrix.data,
+                    topics,
+                    alpha,
+                    gamma,
+                    tables[t],
+                    cuts[t],
+                    cuts[t + 1],
+                    100,
+                    1e-3,
+                )
+
+            list(pool.map(step, range(num_threads)))
+            expected = sum(tables[1:], start=tables[0])
+            documents = np.maximum(gamma - alpha, 0.0)
+            if optimize_priors != "none" and iteration % 5 == 0:
+                alpha = update_prior(documents, alpha, optimize_priors == "symmetric")
+                eta = float(update_prior(expected.T, np.full(counts.num_words, eta), symmetric=True)[0])
+            fit = Fit(expected, documents, alpha, eta, np.nan, ())
+            trace.append((iteration, plug_in_log_likelihood(matrix, fit.theta, fit.phi)))
+            if progress is not None:
+                progress(iteration, max_iterations)
+            if iteration > 1 and abs(trace[-1][1] - trace[-2][1]) < tolerance * abs(trace[-1][1]):
+                break
+    return Fit(expected, documents, alpha, eta, trace[-1][1], tuple(trace))
