@@ -31,7 +31,7 @@ from hortus.training.checkpoint import (
 
 def snapshot(step: int, metric: float | None = None, size: int = 10) -> Snapshot:
     weights = {"a": torch.full((size,), float(step)), "b": torch.tensor(step)}
-    return Snapshot(step, weights, {"0.step": torch.tensor(1.0)}, {"position": {"step": step}}, metric)
+    return Snapshot(step, weights, {"0.step": torch.tensor(1.0)}, {"step": step}, metric)
 
 
 def test_round_trip(tmp_path: Path) -> None:

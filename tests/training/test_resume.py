@@ -87,7 +87,6 @@ def assert_same_end(folder: Path, expected: Path) -> None:
     for state in states:
         for name in ("seconds", "energy_kwh"):
             assert state.pop(name) > 0
-        state["position"]["best"] = {k: v for k, v in state["position"]["best"].items() if k not in VARYING}
     assert states[0] == states[1]
     batches = [load_file(path / "next_batch.safetensors") for path in (folder, expected)]
     assert all(batches[0][name].equal(batches[1][name]) for name in batches[1])

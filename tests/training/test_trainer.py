@@ -65,7 +65,8 @@ def test_gradient_is_the_mean_over_scored_tokens(tmp_path: Path) -> None:
     (total / count).backward()
     before = weights(reference)
     run(task, data, tmp_path, steps=1, batch_size=10, micro_batch_size=3, optimizer="rmsprop", eps=1e12,
-        betas=(0.9, 0.0), learning_rate=1e12, clip_norm=None, schedule="constant", weight_decay=0.0)  # fmt: skip
+        learning_rate=1e12, betas=(0.9, 0.0), clip_norm=None, schedule="constant",
+        weight_decay=0.0)  # fmt: skip
     # With an eps this large rmsprop is descent with rate learning_rate / eps = 1.
     for name, parameter in reference.network.named_parameters():
         torch.testing.assert_close(weights(task)[name], before[name] - parameter.grad, rtol=1e-9, atol=1e-12)

@@ -18,7 +18,7 @@ import json
 import os
 import shutil
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,16 +28,17 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from hortus.artifact import replacing_folder
-from hortus.errors import ArtifactError, DeviceError
+from hortus.errors import ArtifactError, ConfigError, DeviceError
 
 __all__ = [
     "Checkpoint",
     "CheckpointWriter",
     "Snapshot",
+    "checkpoint_folder",
+    "choose_checkpoint",
     "find_best",
     "find_latest",
     "list_checkpoints",
-    "set_aside",
 ]
 
 _FILES = ("model.safetensors", "optimizer.safetensors", "state.json")
@@ -97,6 +98,11 @@ class Checkpoint:
         return Snapshot(self.step, self.weights(), optimizer, state, self.metric)
 
 
+def checkpoint_folder(folder: Path, step: int) -> Path:
+    """Where the checkpoint of a step is."""
+    return folder / f"step-{step:08d}"
+
+
 def list_checkpoints(folder: Path) -> tuple[list[Checkpoint], dict[Path, ArtifactError]]:
     """Checkpoints in `folder`, oldest first, and an error for each whose manifest cannot be read."""
     found: list[Checkpoint] = []
@@ -144,6 +150,27 @@ def find_best(folder: Path, goal: str) -> Checkpoint | None:
     return None
 
 
+def choose_checkpoint(folder: Path, resume: bool, say: Callable[[str], None]) -> Checkpoint | None:
+    """The checkpoint to go on from, or None to start anew. Broken ones on the way to it are set aside.
+
+    Raises:
+        ConfigError: there is one, and resume is False.
+        ArtifactError: one is broken and resume is False, or none is whole.
+    """
+    checkpoint, broken = find_latest(folder)
+    if broken and (checkpoint is None or not resume):
+        raise next(iter(broken.values()))
+    for place, error in broken.items():
+        say(f"{error.what}; set aside as {set_aside(place).name}")
+    if checkpoint is not None and not resume:
+        raise ConfigError(
+            f"{folder.parent} holds a run of {checkpoint.step} steps",
+            allowed="a folder without checkpoints",
+            do="resume it, or choose another folder",
+        )
+    return checkpoint
+
+
 def write_moment(name: str) -> None:
     """Called as a write passes each point; does nothing, and is where the tests break a write."""
 
@@ -154,7 +181,7 @@ def write_checkpoint(folder: Path, snapshot: Snapshot) -> Checkpoint:
     Raises:
         DeviceError: the disk is full; says which and how much is needed.
     """
-    target = folder / f"step-{snapshot.step:08d}"
+    target = checkpoint_folder(folder, snapshot.step)
     folder.mkdir(parents=True, exist_ok=True)
     try:
         if shutil.disk_usage(folder).free < snapshot.bytes:

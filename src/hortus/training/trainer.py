@@ -10,10 +10,8 @@ terms divided by their number, however the batch is cut, so 1 x 32 samples equal
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -25,13 +23,13 @@ from hortus.config import to_mapping
 from hortus.device import choose_device, choose_dtype
 from hortus.errors import ConfigError
 from hortus.training import randomness
+from hortus.training.best import BestEvaluation
 from hortus.training.checkpoint import (
-    Checkpoint,
     CheckpointWriter,
     Snapshot,
+    checkpoint_folder,
+    choose_checkpoint,
     find_best,
-    find_latest,
-    set_aside,
 )
 from hortus.training.compilation import CompiledLoss, Loss
 from hortus.training.config import TrainingConfig
@@ -59,17 +57,6 @@ __all__ = ["Callback", "Trainer", "TrainingResult"]
 # callback(event, trainer, record), event one of "start", "log", "evaluate", "end". What it adds to the record
 # of "log" or "evaluate" is logged with it, and can be the metric that decides the best checkpoint.
 Callback = Callable[[str, "Trainer", Record], None]
-
-
-@dataclass
-class _Position:
-    """How far a run is, as a checkpoint's state.json holds it."""
-
-    step: int = 0
-    samples: int = 0
-    evaluated_at: int = 0
-    evaluations_without_gain: int = 0
-    best: Record | None = None
 
 
 class Trainer:
@@ -118,7 +105,7 @@ class Trainer:
         self.folder, self.callbacks, self._quiet = Path(folder), tuple(callbacks), quiet
         self.device = choose_device(config.device)
         self.dtype = choose_dtype(config.dtype, self.device)
-        self.position = _Position()
+        self.step = self.samples = 0
 
     def train(self, *, resume: bool = False) -> TrainingResult:
         """Train until the configured end, or until asked to stop.
@@ -133,13 +120,17 @@ class Trainer:
             ArtifactError: a checkpoint is corrupt and resume is False, or none of them is whole.
             DeviceError: the disk is full.
         """
-        config, position = self.config, self.position
+        config = self.config
         with ExitStack() as stack:
             stack.enter_context(exclusive(self.folder))
             stack.enter_context(randomness.preserved(self.device))
             stop = stack.enter_context(StopRequest(self.folder))
-            self._progress = stack.enter_context(self._open_progress())
-            self._writer = stack.enter_context(self._open_writer())
+            self._progress = stack.enter_context(
+                Progress(self.folder, steps=config.steps, quiet=self._quiet, tensorboard=config.tensorboard)
+            )
+            self._writer = stack.enter_context(
+                CheckpointWriter(self.folder / "checkpoints", config.keep_checkpoints, config.metric_goal)
+            )
             self._prepare(resume)
             self._call("start", {})
             while (reason := self._reason_to_end(stop)) is None:
@@ -147,23 +138,15 @@ class Trainer:
                 if not sums.samples:
                     continue  # the epoch had just ended
                 self._update(sums)
-                if position.step % config.log_every == 0:
+                if self.step % config.log_every == 0:
                     self._log()
-                if config.evaluate_every and position.step % config.evaluate_every == 0:
+                if config.evaluate_every and self.step % config.evaluate_every == 0:
                     self._evaluate()
-                if config.checkpoint_every and position.step % config.checkpoint_every == 0:
+                if config.checkpoint_every and self.step % config.checkpoint_every == 0:
                     self._save()
             return self._finish(reason)
 
     # Before the loop
-
-    def _open_progress(self) -> Progress:
-        config = self.config
-        return Progress(self.folder, steps=config.steps, quiet=self._quiet, tensorboard=config.tensorboard)
-
-    def _open_writer(self) -> CheckpointWriter:
-        config = self.config
-        return CheckpointWriter(self.folder / "checkpoints", config.keep_checkpoints, config.metric_goal)
 
     def _prepare(self, resume: bool) -> None:
         config, task, say = self.config, self.task, self._progress.say
@@ -180,33 +163,17 @@ class Trainer:
         flops = getattr(task, "flops_per_token", 6.0 * sum(p.numel() for p in self._parameters))
         self._rates = Rates(config, self.device, self.dtype, flops, planned)
         self._windows = Windows(config, self.data, getattr(task, "rows", None))
+        self._best = BestEvaluation(config.metric, config.metric_goal)
         self._logged = Sums()
-        self._start(self._find_checkpoint(resume))
-
-    def _start(self, checkpoint: Checkpoint | None) -> None:
+        self.step = self.samples = self._evaluated_at = self._saved_at = 0
+        checkpoint = choose_checkpoint(self._writer.folder, resume, say)
         if checkpoint is None:
-            randomness.seed_all(self.config.seed)
+            randomness.seed_all(config.seed)
             self._windows.start()
         else:
             self._restore(checkpoint.read())
-            self._progress.say(f"resumed from {checkpoint.folder}")
-        self._last_checkpoint = checkpoint.folder if checkpoint else None
-        self._saved_at = checkpoint.step if checkpoint else 0
-        self._progress.open(self.position.step)
-
-    def _find_checkpoint(self, resume: bool) -> Checkpoint | None:
-        checkpoint, broken = find_latest(self._writer.folder)
-        if broken and (checkpoint is None or not resume):
-            raise next(iter(broken.values()))
-        for folder, error in broken.items():
-            self._progress.say(f"{error.what}; set aside as {set_aside(folder).name}")
-        if checkpoint is not None and not resume:
-            raise ConfigError(
-                f"{self.folder} holds a run of {checkpoint.step} steps",
-                allowed="a folder without checkpoints",
-                do="resume it, or choose another folder",
-            )
-        return checkpoint
+            say(f"resumed from {checkpoint.folder}")
+        self._progress.open(self.step)
 
     def _restore(self, snapshot: Snapshot) -> None:
         state, earlier = snapshot.state, snapshot.state["config"]
@@ -222,24 +189,26 @@ class Trainer:
             self._progress.say(f"changed since the checkpoint: {listed}")
         load_weights(self._trained, snapshot.weights, "the checkpoint")
         load_optimizer(self._optimizer, snapshot.optimizer)
-        vars(self.position).update(state["position"])
+        self.step, self.samples = state["step"], state["samples"]
+        self._saved_at, self._evaluated_at = self.step, state["evaluated_at"]
+        self._best.load_state_dict(state["best"])
         self._guard.load_state_dict(state["guard"])
         self._logged = Sums(**state["logged"])
-        self._rates.resume(self.position.samples, state["seconds"], state["energy_kwh"])
+        self._rates.resume(self.samples, state["seconds"], state["energy_kwh"])
         self._windows.start(state["epoch"], state["data"])
         randomness.restore(state["random"], self.device)
 
     # One step
 
     def _reason_to_end(self, stop: StopRequest) -> str | None:
-        config, position = self.config, self.position
-        if config.steps is not None and position.step >= config.steps:
+        config = self.config
+        if config.steps is not None and self.step >= config.steps:
             return "steps"
         if config.epochs is not None and self._windows.epoch >= config.epochs:
             return "epochs"
         if self._rates.time_share() >= 1:
             return "max_minutes"
-        if config.patience is not None and position.evaluations_without_gain >= config.patience:
+        if config.patience is not None and self._best.evaluations_since >= config.patience:
             return "patience"
         self._writer.check()
         return stop.reason()
@@ -247,7 +216,7 @@ class Trainer:
     def _accumulate(self) -> Sums:
         """Add up the gradients of the summed loss over the micro-batches of one step."""
         sums = Sums()
-        for batch, samples in self._windows.micro_batches(self.position.samples):
+        for batch, samples in self._windows.micro_batches(self.samples):
             batch = self._to_device(batch)
             loss, count, metrics = self._loss.run(batch, self._forward_and_backward, self._undo)
             sums.add(loss, count, metrics, batch, samples)
@@ -264,9 +233,9 @@ class Trainer:
 
     def _update(self, sums: Sums) -> None:
         """Turn the summed gradient into the mean one, clip it, and take the step unless it is not finite."""
-        config, position = self.config, self.position
-        position.step += 1
-        position.samples += sums.samples
+        config = self.config
+        self.step += 1
+        self.samples += sums.samples
         gradients = [parameter.grad for parameter in self._parameters if parameter.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
         # The only point at which the processor waits for the device: three numbers in one transfer.
@@ -275,7 +244,7 @@ class Trainer:
         ).tolist()
         terms = max(count, 1.0)
         self._gradient_norm = norm_of_sum / terms
-        if self._guard.allows(position.step, loss_sum / terms, self._gradient_norm):
+        if self._guard.allows(self.step, loss_sum / terms, self._gradient_norm):
             scale = 1 / terms
             if config.clip_norm is not None and self._gradient_norm > config.clip_norm:
                 scale *= config.clip_norm / self._gradient_norm
@@ -283,13 +252,15 @@ class Trainer:
             self._set_learning_rate()
             self._optimizer.step()
             self._logged.merge(sums)
+        else:
+            self._logged.merge(Sums(samples=sums.samples, tokens=sums.tokens))
         self._optimizer.zero_grad(set_to_none=True)
         self._batch_samples = sums.samples
-        self._loss.decide(self._rates.remaining_seconds(position.samples))
+        self._loss.decide(self._rates.remaining_seconds(self.samples))
 
     def _set_learning_rate(self) -> None:
         share = self._rates.time_share()
-        rate = learning_rate(self.config, self.position.samples, self._decay_samples, share)
+        rate = learning_rate(self.config, self.samples, self._decay_samples, share)
         for group in self._optimizer.param_groups:
             group["lr"] = rate
 
@@ -303,16 +274,15 @@ class Trainer:
 
     # Between steps
 
+    def _record(self) -> Record:
+        return {"step": self.step, "samples": self.samples, "epoch": self._windows.epoch}
+
     def _log(self) -> None:
-        position, sums = self.position, self._logged
-        record: Record = {"step": position.step, "samples": position.samples, "epoch": self._windows.epoch}
-        record |= sums.means()
-        record |= {
-            "learning_rate": self._optimizer.param_groups[0]["lr"],
-            "gradient_norm": self._gradient_norm,
-        }
+        sums, rate = self._logged, self._optimizer.param_groups[0]["lr"]
+        record = self._record() | sums.means()
+        record |= {"learning_rate": rate, "gradient_norm": self._gradient_norm}
         record |= {"batch_samples": self._batch_samples, "skipped_steps": self._guard.skipped}
-        record |= self._rates.measure(position.samples, sums.samples, sums.tokens)
+        record |= self._rates.measure(self.samples, sums.samples, sums.tokens)
         self._logged = Sums()
         self._call("log", record)
         self._progress.record(record)
@@ -321,8 +291,7 @@ class Trainer:
         """Loss and metrics on the validation data; the best so far is saved."""
         if self.validation is None:
             return
-        began, position = perf_counter(), self.position
-        record: Record = {"step": position.step, "samples": position.samples, "epoch": self._windows.epoch}
+        began = perf_counter()
         sums = validate(
             self.task,
             self.validation,
@@ -331,35 +300,24 @@ class Trainer:
             autocast=self._autocast,
             to_device=self._to_device,
         )
-        record |= sums.means("validation_")
+        record = self._record() | sums.means("validation_")
         self._call("evaluate", record)
-        value = record.get(f"validation_{self.config.metric}")
-        if value is None:
-            known = ", ".join(
-                name.removeprefix("validation_") for name in record if name.startswith("validation_")
-            )
-            raise ConfigError(f"training.metric={self.config.metric!r} is not measured", allowed=known)
+        improved = self._best.improves(record)
         self._progress.record(record)
-        position.evaluated_at = position.step
-        self._judge(value, record)
+        self._evaluated_at = self.step
+        if improved:
+            self._save(self._best.value(record))
         self._rates.pause(perf_counter() - began)
-
-    def _judge(self, value: float, record: Record) -> None:
-        position, sign = self.position, -1 if self.config.metric_goal == "highest" else 1
-        name = f"validation_{self.config.metric}"
-        if math.isfinite(value) and (position.best is None or sign * value < sign * position.best[name]):
-            position.best, position.evaluations_without_gain = record, 0
-            self._save(value)
-        else:
-            position.evaluations_without_gain += 1
 
     def _save(self, metric: float | None = None) -> None:
         """Snapshot the run and let the background thread write it. Nothing is done twice for one step."""
-        position = self.position
-        if self._saved_at == position.step and metric is None:
+        if self._saved_at == self.step and metric is None:
             return
         state = {
-            "position": asdict(position),
+            "step": self.step,
+            "samples": self.samples,
+            "evaluated_at": self._evaluated_at,
+            "best": self._best.state_dict(),
             "epoch": self._windows.epoch,
             "data": self.data.state_dict(),
             "random": randomness.capture(self.device),
@@ -370,34 +328,34 @@ class Trainer:
             "config": to_mapping(self.config),
         }
         weights, optimizer = copy_to_host(self._trained), copy_to_host(optimizer_tensors(self._optimizer))
-        self._writer.submit(Snapshot(position.step, weights, optimizer, state, metric))
-        self._saved_at = position.step
+        self._writer.submit(Snapshot(self.step, weights, optimizer, state, metric))
+        self._saved_at = self.step
 
     def _finish(self, reason: str) -> TrainingResult:
-        position, writer = self.position, self._writer
+        writer, best = self._writer, None
         interrupted = reason in INTERRUPTIONS
-        if self.validation is not None and position.evaluated_at != position.step and not interrupted:
+        if self.validation is not None and self._evaluated_at != self.step and not interrupted:
             self._evaluate()
         self._save()
         writer.wait()
-        last, _ = find_latest(writer.folder)
-        best = find_best(writer.folder, self.config.metric_goal)
+        if self.validation is not None:
+            best = find_best(writer.folder, self.config.metric_goal)
         if best is not None and self.config.restore_best and not interrupted:
             load_weights(self._trained, best.weights(), str(best.folder))
         self._optimizer.zero_grad(set_to_none=True)
-        self._progress.say(f"ended by {reason} at step {position.step}")
+        self._progress.say(f"ended by {reason} at step {self.step}")
         metrics = {name: value for record in self._progress.history for name, value in record.items()}
         result = TrainingResult(
-            steps=position.step,
-            samples=position.samples,
+            steps=self.step,
+            samples=self.samples,
             stopped=reason,
             metrics=metrics,
-            best=position.best,
+            best=self._best.record,
             history=self._progress.history,
             seconds=self._rates.seconds,
             energy_kwh=self._rates.energy_kwh,
             skipped_steps=self._guard.skipped,
-            last_checkpoint=last.folder if last else None,
+            last_checkpoint=checkpoint_folder(writer.folder, self._saved_at) if self._saved_at else None,
             best_checkpoint=best.folder if best else None,
         )
         self.task.network.eval()
