@@ -17,13 +17,10 @@ class HeldOutConfig:
     """Text scored in each language, in UTF-8 bytes; whole documents."""
     floor_bytes: int = 2_000
     """A language with less held-out text than this is pooled with the others of its kind."""
-    batch_size: int = 16
-    """Texts scored at a time."""
 
     def __post_init__(self) -> None:
-        for name in ("max_bytes", "batch_size"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"held_out.{name}={getattr(self, name)}", allowed="1 or more")
+        if self.max_bytes < 1:
+            raise ConfigError(f"held_out.max_bytes={self.max_bytes}", allowed="1 or more")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -53,7 +53,7 @@ def xz_bits_per_byte(texts: Sequence[str]) -> float:
     return 8 * len(lzma.compress(data, preset=9)) / len(data)
 
 
-def bits_per_byte(model: LanguageModel, texts: Sequence[str], batch_size: int = 16) -> float:
+def bits_per_byte(model: LanguageModel, texts: Sequence[str]) -> float:
     """Bits that the model needs for each UTF-8 byte of the texts.
 
     Raises:
@@ -62,7 +62,7 @@ def bits_per_byte(model: LanguageModel, texts: Sequence[str], batch_size: int = 
     num_bytes = sum(len(text.encode()) for text in texts)
     if not num_bytes:
         raise DataError("there is no text to score", allowed="at least one byte")
-    log_probability = sum(score.log_probability for score in model.score(texts, batch_size=batch_size))
+    log_probability = float(model.score(texts).log_probabilities.sum())
     return -log_probability / math.log(2) / num_bytes
 
 
@@ -104,7 +104,7 @@ def run(config: HeldOutConfig, context: StageContext) -> StageResult:
             language,
             len(texts),
             sum(len(text.encode()) for text in texts),
-            bits_per_byte(model, texts, config.batch_size),
+            bits_per_byte(model, texts),
             xz_bits_per_byte(texts),
         )
         for language, texts in held_out_documents(context.inputs["corpus"], config).items()

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from hortus.artifact import ModelCard
+from hortus.artifact import ModelCard, read_json, write_json
 from hortus.corpus import PackedLoader, ValidationLoader
 from hortus.models import build_network, save_network
 from hortus.objectives.causal import CausalLanguageModeling
@@ -50,7 +50,10 @@ def pretrain(
         keep_boundaries=config.document_boundaries,
     )
     validation = ValidationLoader(
-        shards, sequence_length=config.sequence_length, batch_size=8, keep_boundaries=config.document_boundaries
+        shards,
+        sequence_length=config.sequence_length,
+        batch_size=8,
+        keep_boundaries=config.document_boundaries,
     )
     run = folder / "run"
     result = Trainer(config, task, data, folder=run, validation=validation).train(resume=resume)
@@ -60,9 +63,16 @@ def pretrain(
             folder / "model",
             _card(config, data, result),
             recipe=dict(recipe or {}),
-            extra=tokenizer.save,
+            extra=lambda place: _save_tokenizer(tokenizer, place, config.sequence_length),
         )
     return result, network
+
+
+def _save_tokenizer(tokenizer: Tokenizer, folder: Path, longest: int) -> None:
+    """ALiBi runs at any length; what the model was trained with is what its users should count on."""
+    tokenizer.save(folder)
+    settings = folder / "tokenizer_config.json"
+    write_json(settings, read_json(settings) | {"model_max_length": longest})
 
 
 def _network_config(config: PretrainConfig, tokenizer: Tokenizer) -> dict[str, Any]:
@@ -73,7 +83,6 @@ def _network_config(config: PretrainConfig, tokenizer: Tokenizer) -> dict[str, A
         "n_layer": config.num_layers,
         "n_head": config.num_heads,
         "hidden_dropout": config.hidden_dropout,
-        "seq_length": config.sequence_length,
     }
 
 
@@ -116,7 +125,7 @@ def run(config: PretrainConfig, context: StageContext) -> StageResult:
 
 
 def _blocks(config: PretrainConfig, result: TrainingResult, parameters: int) -> list[Block]:
-    shape = [
+    shape: list[list[Any]] = [
         ["parameters", parameters],
         ["layers × width × heads", f"{config.num_layers} × {config.hidden_size} × {config.num_heads}"],
         ["sequence length", config.sequence_length],
