@@ -6,13 +6,23 @@ Legend: B rows, T new tokens, S positions so far, V vocabulary.
 from __future__ import annotations
 
 import copy
+import ctypes
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
+from hortus.models.decoder.compiler import load_kernels
+from hortus.models.decoder.program import Step
 from hortus.models.layers.cache import StaticCache
+from hortus.registry import resolve
 
-__all__ = ["Decoder", "open_decoder"]
+__all__ = ["COMPILED", "CompiledDecoder", "Decoder", "open_decoder"]
+
+# model_type -> the function that describes a step of such a network to the compiled kernels.
+COMPILED: dict[str, str] = {"bloom": "hortus.models.decoder.bloom:describe_step"}
+# Above this many rows PyTorch's kernels are the faster ones.
+MOST_ROWS = 64
 
 
 class Decoder:
@@ -98,6 +108,43 @@ class Decoder:
         return other
 
 
+class CompiledDecoder(Decoder):
+    """Runs prompts through the network's modules and steps through the compiled kernels (CPU, fp32)."""
+
+    def __init__(
+        self,
+        network: nn.Module,
+        batch: int,
+        capacity: int,
+        kernels: ctypes.CDLL,
+        describe: Callable[[nn.Module, Step], Tensor],
+    ):
+        super().__init__(network, batch, capacity)
+        self._kernels, self._describe = kernels, describe
+        self._step: tuple[Step, Tensor] | None = None
+
+    @torch.inference_mode()
+    def step(self, tokens: Tensor) -> Tensor:
+        """(B,) tokens -> (B, V) logits."""
+        if self.batch > MOST_ROWS or self.length == self.cache.capacity:
+            return super().step(tokens)
+        if self._step is None:
+            step = Step(self._kernels, self.cache, self._first_positions())
+            self._step = step, self._describe(self.network, step)
+        step, output = self._step
+        return step.run(tokens.contiguous(), output)
+
+    def select(self, rows: Tensor) -> None:
+        """Go on with the given rows only, each as often as it is named."""
+        super().select(rows)
+        self._step = None
+
+    def _first_positions(self) -> Tensor:
+        if self._mask is None:
+            return torch.zeros(self.batch, dtype=torch.long)
+        return self._mask.argmax(1)
+
+
 def open_decoder(network: nn.Module, batch: int, capacity: int) -> Decoder:
     """The fastest decoder for this network on its device.
 
@@ -105,4 +152,16 @@ def open_decoder(network: nn.Module, batch: int, capacity: int) -> Decoder:
         batch: number of rows.
         capacity: positions there is room for, prompt and new tokens together.
     """
+    description = COMPILED.get(getattr(network, "model_type", ""))
+    if description is not None and _fits_kernels(network):
+        kernels = load_kernels()
+        if kernels is not None:
+            return CompiledDecoder(network, batch, capacity, kernels, resolve(description))
     return Decoder(network, batch, capacity)
+
+
+def _fits_kernels(network: nn.Module) -> bool:
+    return all(
+        weight.device.type == "cpu" and weight.dtype == torch.float32 and weight.is_contiguous()
+        for weight in network.parameters()
+    )

@@ -1,0 +1,38 @@
+"""BLOOM's decoding step for the compiled kernels: the same sums as `hortus.models.bloom.network`."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from hortus.models.bloom.network import Bloom
+from hortus.models.decoder.program import Step
+from hortus.models.layers.attention import alibi_slopes
+
+__all__ = ["describe_step"]
+
+
+def describe_step(network: Bloom, step: Step) -> Tensor:
+    """Append the operations of one step; return the buffer (B, V) that will hold the logits."""
+    slopes = torch.tensor(alibi_slopes(network.config.num_heads))
+    states = step.norm(step.embed(network.embedding.weight), network.embedding_norm)
+    for layer, block in enumerate(network.blocks):
+        normed = step.norm(states, block.attention_norm)
+        fused = step.linear(
+            normed, block.attention.query_key_value.weight, block.attention.query_key_value.bias
+        )
+        states = step.linear(
+            step.attend(fused, layer, slopes),
+            block.attention.output.weight,
+            block.attention.output.bias,
+            residual=normed if block.residual_after_norm else states,
+        )
+        normed = step.norm(states, block.feed_forward_norm)
+        expand, contract = block.feed_forward.expand, block.feed_forward.contract
+        states = step.linear(
+            step.linear(normed, expand.weight, expand.bias, gelu=True),
+            contract.weight,
+            contract.bias,
+            residual=normed if block.residual_after_norm else states,
+        )
+    return step.linear(step.norm(states, network.final_norm), network.head_weight)
