@@ -27,15 +27,26 @@ def tokenizer() -> Tokenizer:
     )
 
 
-def write_documents(folder: Path, rows) -> Path:
-    """documents.parquet from (text, language, split) rows."""
-    table = [
-        {"id": document_id(text), "text": text, "language": language, "source": "test", "split": split}
-        for text, language, split in rows
-    ]
-    folder.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.Table.from_pylist(table, DOCUMENT_SCHEMA), folder / "documents.parquet")
-    return folder
+@pytest.fixture(scope="session")
+def write_documents():
+    """Writes documents.parquet from (text, language, split) rows."""
+
+    def write(folder: Path, rows) -> Path:
+        table = [
+            {"id": document_id(text), "text": text, "language": language, "source": "test", "split": split}
+            for text, language, split in rows
+        ]
+        folder.mkdir(parents=True, exist_ok=True)
+        pq.write_table(pa.Table.from_pylist(table, DOCUMENT_SCHEMA), folder / "documents.parquet")
+        return folder
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def shard_rows():
+    """What `shard_folder` is written from: (text, language, split)."""
+    return ROWS
 
 
 ROWS = [
@@ -48,10 +59,9 @@ ROWS = [
 
 
 @pytest.fixture(scope="session")
-def shard_folder(tmp_path_factory, tokenizer) -> Path:
-    """Shards of ROWS, cut small so that languages have several."""
+def shard_folder(tmp_path_factory, tokenizer, write_documents, shard_rows) -> Path:
+    """Shards cut so small that languages have several."""
     base = tmp_path_factory.mktemp("shards")
-    write_shards(
-        write_documents(base / "corpus", ROWS), tokenizer, base / "shards", ShardsConfig(max_shard_tokens=300)
-    )
+    write_documents(base / "corpus", shard_rows)
+    write_shards(base / "corpus", tokenizer, base / "shards", ShardsConfig(max_shard_tokens=300))
     return base / "shards"

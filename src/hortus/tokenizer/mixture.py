@@ -52,9 +52,15 @@ def language_shares(
     weights = {language: size**alpha for language, size in sizes.items()}
     limits = {language: max_upsampling * size / total for language, size in sizes.items()}
     bounds = {language: min(limit, (caps or {}).get(language, 1.0)) for language, limit in limits.items()}
-    if sum(bounds.values()) < 1:
-        bounds = limits
-    return _bounded(weights, bounds)
+    if sum(bounds.values()) >= 1:
+        return _bounded(weights, bounds)
+    # Everyone without a cap is at the upsampling limit and there is still room: the capped ones take it.
+    capped = {language: weights[language] for language in weights if bounds[language] < limits[language]}
+    rest = 1 - sum(bounds[language] for language in weights if language not in capped)
+    shares = _bounded(capped, {language: limits[language] / rest for language in capped})
+    return {
+        language: rest * shares[language] if language in capped else bounds[language] for language in weights
+    }
 
 
 def _bounded(weights: Mapping[str, float], bounds: Mapping[str, float]) -> dict[str, float]:

@@ -43,11 +43,11 @@ class Tokenizer:
         settings: the content of `tokenizer_config.json`; unknown keys are kept for `save`.
 
     >>> from hortus.tokenizer import TokenizerConfig, train_tokenizer
-    >>> tokenizer = train_tokenizer(["to be or not to be"] * 9, TokenizerConfig(vocab_size=270))
+    >>> tokenizer = train_tokenizer(["to be or not to be"] * 9, TokenizerConfig(vocab_size=265))
     >>> tokenizer.decode(tokenizer.encode("to be </s> ✓"))
     'to be </s> ✓'
     >>> (tokenizer.unk_id, tokenizer.bos_id, tokenizer.eos_id, tokenizer.pad_id, tokenizer.vocab_size)
-    (0, 1, 2, 3, 270)
+    (0, 1, 2, 3, 265)
     """
 
     def __init__(self, core: tokenizers.Tokenizer, settings: dict[str, Any] | None = None):
