@@ -7,7 +7,14 @@ from dataclasses import dataclass, field
 
 from hortus.errors import ConfigError
 
-__all__ = ["DatasetConfig", "MixtureConfig", "RenderLimits", "TaskConfig", "TRUNCATE_CHARACTERS"]
+__all__ = [
+    "CatalogueConfig",
+    "DatasetConfig",
+    "MixtureConfig",
+    "RenderLimits",
+    "TaskConfig",
+    "TRUNCATE_CHARACTERS",
+]
 
 # The published code cuts each printed value here unless told otherwise, and T0 was trained on the result.
 TRUNCATE_CHARACTERS = 2048
@@ -83,6 +90,8 @@ class TaskConfig:
     """A templates.yaml file, or the folder that holds one."""
     template_names: tuple[str, ...] = ()
     """Use these templates only; all when empty."""
+    without: tuple[str, ...] = ()
+    """Leave these templates out."""
     original_only: bool = False
     """Use only the templates whose metadata marks the dataset's original task."""
     cluster: str = ""
@@ -94,15 +103,27 @@ class TaskConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CatalogueConfig:
+    """Takes a mixture's tasks from a catalogue; the data come from the hub unless it says where."""
+
+    templates: str
+    """The folder of template files, laid out as DATASET/SUBSET/templates.yaml."""
+    file: str = "t0"
+    """A catalogue's YAML file, or `t0` for the one that comes with hortus."""
+    level: str = "T0"
+    """Which of the catalogue's levels to train on; a level holds the earlier ones."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class MixtureConfig:
-    """Tasks to train on, tasks held out, and the rule that sets each task's share.
+    """Tasks to train on, tasks held out, and the rule that sets each task's share."""
 
-    `held_out_clusters` null means: the clusters of the held-out tasks.
-    """
-
-    training: tuple[TaskConfig, ...]
+    training: tuple[TaskConfig, ...] = ()
     held_out: tuple[TaskConfig, ...] = ()
     held_out_clusters: tuple[str, ...] | None = None
+    """Clusters that may not be trained on; null for those of the held-out tasks."""
+    catalogue: CatalogueConfig | None = None
+    """More tasks, and more held-out ones, from a catalogue."""
     rule: str = "t0"
     """t0, xp3, temperature or weights."""
     cap: int | None = None
@@ -116,13 +137,13 @@ class MixtureConfig:
     def __post_init__(self) -> None:
         if self.rule not in RULES:
             raise ConfigError(f"rule={self.rule!r} is not a mixture rule", allowed=", ".join(RULES))
-        if not self.training:
+        if not self.training and self.catalogue is None:
             raise ConfigError("a mixture needs at least one training task")
         if not self.temperature > 0:
             raise ConfigError(f"temperature={self.temperature} has no root", allowed="above 0")
         if self.cap is not None and self.cap < 1:
             raise ConfigError(f"cap={self.cap} keeps no row", allowed="1 or more")
-        if self.rule == "weights":
+        if self.rule == "weights" and self.training:
             weights = [task.weight for task in self.training]
             if not all(0 <= weight < float("inf") for weight in weights):
                 raise ConfigError(f"weights {weights} must be finite and not negative")

@@ -1,7 +1,8 @@
 """Where a dataset's files are: one file, a folder by split, or the hub's parquet files.
 
 The hub keeps a parquet conversion of nearly every public dataset on the branch `refs/convert/parquet`, laid
-out as SUBSET/SPLIT/0000.parquet; that is read, and the dataset's own parquet files where there is none. No code of a dataset repository is ever run.
+out as SUBSET/SPLIT/0000.parquet; that is read, and the dataset's own parquet files where there is none. No
+code of a dataset repository is ever run.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ from hortus.errors import DataError
 from hortus.prompts.config import TRUNCATE_CHARACTERS
 from hortus.prompts.renderer import Failure, Renderer, RenderJob, default_renderer
 
-__all__ = ["Metadata", "Rendered", "Status", "Template", "TemplateError"]
+__all__ = ["Metadata", "Rendered", "Status", "Template", "TemplateError", "classify", "render_all"]
 
 Status = Literal["ok", "skipped", "unlabelled", "malformed"]
 

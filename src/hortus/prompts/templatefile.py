@@ -103,14 +103,18 @@ class TemplateSet(dict[str, Template]):
             raise DataError(f"{self.key} has two templates with the id {template.id}", do="give one a new id")
         self[template.name] = template
 
-    def select(self, names: Iterable[str] = (), original_only: bool = False) -> list[Template]:
-        """The named templates (all when none is named), of the original task only if asked.
+    def select(
+        self, names: Iterable[str] = (), *, without: Iterable[str] = (), original_only: bool = False
+    ) -> list[Template]:
+        """The named templates (all when none is named) but for some, of the original task only if asked.
 
         Raises:
             DataError: a name is unknown, or nothing is left.
         """
         names = list(names)
         chosen = [self[name] for name in names] if names else list(self.values())
+        left_out = {self[name].id for name in without}
+        chosen = [template for template in chosen if template.id not in left_out]
         if original_only:
             chosen = [template for template in chosen if template.metadata.original_task]
         if not chosen:
