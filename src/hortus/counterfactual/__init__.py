@@ -1,0 +1,42 @@
+"""The counterfactual room: VCNet, a predictor for tables that explains itself with realistic counterfactuals.
+
+`VCNet` and `VCNetRegressor` predict and explain; `PostHocVCNet` explains any fitted predictor; `evaluate`
+compares methods. All but the settings need PyTorch and scikit-learn, and are imported when first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from hortus.counterfactual.config import PRESETS, VCNetSettings
+from hortus.registry import require
+
+if TYPE_CHECKING:
+    from hortus.counterfactual.baselines import CounterNet, DiCE, GradientSearch, NearestRow
+    from hortus.counterfactual.evaluate import evaluate
+    from hortus.counterfactual.posthoc import PostHocVCNet
+    from hortus.counterfactual.vcnet import VCNet, VCNetRegressor
+
+__all__ = [
+    "CounterNet",
+    "DiCE",
+    "GradientSearch",
+    "NearestRow",
+    "PRESETS",
+    "PostHocVCNet",
+    "VCNet",
+    "VCNetRegressor",
+    "VCNetSettings",
+    "evaluate",
+]
+
+_HOMES = {"VCNet": "vcnet", "VCNetRegressor": "vcnet", "PostHocVCNet": "posthoc", "evaluate": "evaluate"}
+_HOMES |= dict.fromkeys(("CounterNet", "DiCE", "GradientSearch", "NearestRow"), "baselines")
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    require("sklearn", extra="counterfactual")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,0 +1,143 @@
+"""Hyper-parameters of VCNet, those published for it, and the settings of its recipe stage.
+
+The published values are of the authors' port of VCNet to CARLA; "demo" is the default of their research
+code. `default` is ours: the published learning rates are so low that small tables would not be learned.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+from hortus.errors import ConfigError, nearest
+
+__all__ = ["METHODS", "PRESETS", "StageConfig", "VCNetSettings", "resolve_settings"]
+
+METHODS = ("vcnet", "posthoc", "counternet", "gradient", "nearest", "dice")
+
+_AUTOMATIC_STEPS = 4000
+_FEWEST_EPOCHS, _MOST_EPOCHS = 20, 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class VCNetSettings:
+    """Sizes, loss weights and length of training.
+
+    >>> PRESETS["adult"].latent_size
+    19
+    """
+
+    learning_rate: float = 1e-3
+    """Learning rate of Adam, constant."""
+    batch_size: int = 128
+    """Rows in one step."""
+    epochs: int | None = None
+    """Passes over the table (default: as many as make about 4,000 steps, from 20 to 200)."""
+    share_size: int = 128
+    """Width of the layer that predictor and encoder share (S)."""
+    middle_size: int = 64
+    """Width of the hidden layer of encoder and decoder (M)."""
+    latent_size: int = 16
+    """Dimensions of the latent code (L)."""
+    prediction_weight: float = 1.0
+    """Weight of the prediction loss."""
+    reconstruction_weight: float = 1.0
+    """Weight of the reconstruction loss."""
+    kl_step: float = 0.01
+    """What is added to the weight of the Kullback-Leibler term after each epoch; it starts at 0."""
+    kl_max: float = 0.05
+    """Largest weight of the Kullback-Leibler term."""
+
+    def __post_init__(self) -> None:
+        for name in ("learning_rate", "batch_size", "share_size", "middle_size", "latent_size", "epochs"):
+            value = getattr(self, name)
+            if value is not None and not (value > 0 and math.isfinite(value)):
+                raise ConfigError(f"{name}={value!r} is out of range", allowed="numbers above 0")
+        for name in ("prediction_weight", "reconstruction_weight", "kl_step", "kl_max"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ConfigError(f"{name}={getattr(self, name)!r} is out of range", allowed="0 and above")
+
+    def epochs_for(self, num_rows: int) -> int:
+        """Passes over a table of so many rows.
+
+        >>> VCNetSettings().epochs_for(32_000), VCNetSettings().epochs_for(500)
+        (20, 200)
+        """
+        if self.epochs is not None:
+            return self.epochs
+        wanted = math.ceil(_AUTOMATIC_STEPS * self.batch_size / num_rows)
+        return min(max(wanted, _FEWEST_EPOCHS), _MOST_EPOCHS)
+
+
+def _published(
+    learning_rate: float, batch: int, epochs: int, prediction: float, reconstruction: float, sizes: str, kl: str
+) -> VCNetSettings:
+    latent, share, middle = map(int, sizes.split())
+    step, most = map(float, kl.split())
+    return VCNetSettings(
+        learning_rate=learning_rate,
+        batch_size=batch,
+        epochs=epochs,
+        prediction_weight=prediction,
+        reconstruction_weight=reconstruction,
+        latent_size=latent,
+        share_size=share,
+        middle_size=middle,
+        kl_step=step,
+        kl_max=most,
+    )
+
+
+PRESETS: dict[str, VCNetSettings] = {
+    "default": VCNetSettings(),
+    "adult": _published(1.14e-5, 91, 176, 0.93, 1.0, "19 304 152", "0.112 0.034"),
+    "compas": _published(2.47e-5, 54, 99, 0.86, 1.0, "4 356 178", "0.369 0.12"),
+    "give_me_some_credit": _published(6.4e-4, 33, 178, 0.67, 0.1, "21 296 148", "0.27 0.20"),
+    "demo": _published(9e-4, 40, 5, 0.20, 1e-4, "7 284 142", "0.38 0.38"),
+}
+
+
+def resolve_settings(preset: str, **overrides: float | int | None) -> VCNetSettings:
+    """A preset with some of its values replaced; None keeps the preset's.
+
+    Raises:
+        ConfigError: no such preset; a value out of range.
+
+    >>> resolve_settings("compas", epochs=3).epochs
+    3
+    """
+    if preset not in PRESETS:
+        raise ConfigError(f"preset={preset!r} is not known", do=nearest(str(preset), PRESETS))
+    known = {field.name for field in fields(VCNetSettings)}
+    return replace(PRESETS[preset], **{n: v for n, v in overrides.items() if v is not None and n in known})  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageConfig:
+    """The recipe stage `counterfactual`: fit on a table, compare methods, write the model and cards."""
+
+    data: str = "breast-cancer"
+    """A CSV file, or breast-cancer: the table that scikit-learn brings."""
+    target: str = "diagnosis"
+    """Column that is predicted."""
+    immutable: tuple[str, ...] = ()
+    """Columns that never change."""
+    preset: str = "default"
+    """Name of the hyper-parameters."""
+    epochs: int | None = None
+    """Passes over the table (default: the preset's)."""
+    methods: tuple[str, ...] = ("vcnet", "gradient", "nearest")
+    """What is compared: vcnet, posthoc, counternet, gradient, nearest, dice."""
+    splits: int = 3
+    """Parts of the cross-validation."""
+    rows: int = 100
+    """At most so many rows of each held-out part are explained."""
+    cards: int = 3
+    """Counterfactuals shown in words."""
+    seed: int = 0
+    """Seed of the splits and of training."""
+
+    def files(self) -> list[Path]:
+        """The user's files that the result depends on."""
+        return [] if self.data == "breast-cancer" else [Path(self.data)]
