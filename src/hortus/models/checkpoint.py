@@ -55,14 +55,16 @@ def load_network(folder: str | Path, dtype: torch.dtype | None = None) -> nn.Mod
         network = kind.build(kind.read_config(config))
     stored = _unprefixed(read_tensors(folder), kind, folder)
     _drop_tied(stored, kind, folder)
-    expected = {kind.names.published(name).removeprefix(kind.names.prefix): x for name, x in _state(network).items()}
+    expected = {
+        kind.names.published(name).removeprefix(kind.names.prefix): x for name, x in _state(network).items()
+    }
     check_tensors(
         {name: tuple(x.shape) for name, x in expected.items()},
         {name: tuple(x.shape) for name, x in stored.items()},
         str(folder),
     )
     dtype = dtype or max(stored.values(), key=Tensor.numel).dtype
-    state = {kind.names.own(name): tensor.to(dtype) for name, tensor in stored.items()}
+    state = {str(kind.names.own(name)): tensor.to(dtype) for name, tensor in stored.items()}
     network.load_state_dict(state, assign=True)
     return network.eval()
 
@@ -98,14 +100,14 @@ def _drop_tied(stored: dict[str, Tensor], kind: Family, folder: Path) -> None:
             )
 
 
-def state_for_saving(network: nn.Module) -> dict[str, Tensor]:
+def state_for_saving(network: Any) -> dict[str, Tensor]:
     """Every parameter under its published name, as the network holds it (no copy of contiguous tensors)."""
     names = family(network.model_type).names
     return {names.published(name): tensor.contiguous() for name, tensor in _state(network).items()}
 
 
 def save_network(
-    network: nn.Module,
+    network: Any,
     folder: str | Path,
     card: ModelCard | None = None,
     *,

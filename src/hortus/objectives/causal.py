@@ -22,8 +22,8 @@ class CausalLanguageModeling:
     ids are one document: attention and loss stay inside it. A negative id marks padding.
 
     Args:
-        network: has `.hidden` and `.head_weight`.
-        chunk: rows of the vocabulary projection at a time.
+        network: an nn.Module with `.hidden(input_ids, segment_ids=)` and `.head_weight` (V, D).
+        chunk: rows of the vocabulary projection at a time; None fits them to 64 MiB of logits.
 
     >>> from hortus.models.bloom import Bloom, BloomConfig
     >>> network = Bloom(BloomConfig(vocab_size=32, hidden_size=16, num_layers=2, num_heads=4))
@@ -32,18 +32,19 @@ class CausalLanguageModeling:
     2
     """
 
-    def __init__(self, network: nn.Module, *, chunk: int = 512):
-        self.network = network
+    def __init__(self, network: Any, *, chunk: int | None = None):
+        self.network: nn.Module = network
+        self._language = network
         self.chunk = chunk
 
     def loss(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, dict[str, tuple[Tensor, Tensor]]]:
         """Summed loss in nats, the number of predicted tokens, and no further metrics."""
         input_ids, segment_ids = batch["input_ids"], batch.get("segment_ids")
-        hidden = self.network.hidden(input_ids, segment_ids=segment_ids)
+        hidden = self._language.hidden(input_ids, segment_ids=segment_ids)
         targets = next_tokens(input_ids, segment_ids)
         loss, count = linear_cross_entropy(
             hidden.flatten(0, 1),
-            self.network.head_weight,
+            self._language.head_weight,
             targets.flatten(),
             ignore_index=_IGNORED,
             chunk=self.chunk,
@@ -56,7 +57,8 @@ class CausalLanguageModeling:
         The embedding is decayed, as in the training of the releases and in GPT-2's descendants: tied to the
         head, it is the output matrix too.
         """
-        decayed, free = [], []
+        decayed: list[Tensor] = []
+        free: list[Tensor] = []
         for parameter in self.network.parameters():
             if parameter.requires_grad:
                 (decayed if parameter.ndim >= 2 else free).append(parameter)

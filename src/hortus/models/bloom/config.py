@@ -85,7 +85,9 @@ class BloomConfig:
         for name in ("hidden_dropout", "attention_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(
-                    f"{name}={getattr(self, name)} is not a probability", allowed="0 <= p < 1", do=f"set {name}"
+                    f"{name}={getattr(self, name)} is not a probability",
+                    allowed="0 <= p < 1",
+                    do=f"set {name}",
                 )
 
     @property
@@ -96,7 +98,11 @@ class BloomConfig:
     @property
     def initial_deviation(self) -> float:
         """Standard deviation of freshly drawn weights."""
-        return math.sqrt(1 / (3 * self.hidden_size)) if self.initializer_range is None else self.initializer_range
+        return (
+            math.sqrt(1 / (3 * self.hidden_size))
+            if self.initializer_range is None
+            else self.initializer_range
+        )
 
     @property
     def num_parameters(self) -> int:

@@ -19,7 +19,8 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from hortus.models.bloom.config import BloomConfig
-from hortus.models.layers.attention import AttentionPlan, KeyValueStore, attend, plan_attention
+from hortus.models.layers.attention import AttentionPlan, KeyValueStore, attend, attend_fused, plan_attention
+from hortus.models.layers.gelu import gelu
 
 __all__ = ["Bloom"]
 
@@ -37,11 +38,13 @@ class Attention(nn.Module):
     def forward(self, states: Tensor, plan: AttentionPlan, cache: KeyValueStore | None, layer: int) -> Tensor:
         """(B, T, D) -> (B, T, D)."""
         fused = self.query_key_value(states).unflatten(-1, (self.num_heads, 3, self.head_size))
-        query, key, value = (fused[..., i, :].transpose(1, 2) for i in range(3))  # (B, n, T, d)
+        dropout = self.dropout if self.training else 0.0
         if cache is not None:
+            query, key, value = (x.transpose(1, 2) for x in fused.unbind(3))  # (B, n, T, d)
             key, value = cache.update(layer, key, value)
-        context = attend(query, key, value, plan, self.dropout if self.training else 0.0)
-        return self.output(context.flatten(2))
+            if key.size(2) > query.size(2):
+                return self.output(attend(query, key, value, plan, dropout).flatten(2))
+        return self.output(attend_fused(fused, plan, dropout).flatten(2))
 
 
 class FeedForward(nn.Module):
@@ -54,7 +57,7 @@ class FeedForward(nn.Module):
 
     def forward(self, states: Tensor) -> Tensor:
         """(B, T, D) -> (B, T, D)."""
-        return self.contract(F.gelu(self.expand(states), approximate="tanh"))
+        return self.contract(gelu(self.expand(states)))
 
 
 class Block(nn.Module):
@@ -183,6 +186,6 @@ class Bloom(nn.Module):
         return F.linear(hidden, self.head_weight)
 
     @property
-    def head_weight(self) -> nn.Parameter:
+    def head_weight(self) -> Tensor:
         """(V, D): the embedding."""
         return self.embedding.weight

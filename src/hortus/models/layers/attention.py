@@ -1,5 +1,7 @@
 """Causal attention with ALiBi through fused kernels, without a (B·heads, T, T) bias.
 
+Paths: on the CPU `alibi_attention` in fp32 and fp64, the flash kernel otherwise; FlexAttention on the GPU.
+
 ALiBi (Press et al. 2022) adds slope × key position to every score; the published form uses the key's
 position rather than minus the distance, which differs by a constant a row and so not at all after softmax.
 That makes the whole bias, key padding included, a tensor of shape (B or 1, heads, 1, S): it is built once a
@@ -23,8 +25,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from hortus.errors import DataError
+from hortus.models.layers.alibi import alibi_attention, alibi_slopes
 
-__all__ = ["AttentionPlan", "KeyValueStore", "alibi_slopes", "attend", "plan_attention"]
+__all__ = ["AttentionPlan", "KeyValueStore", "attend", "attend_fused", "plan_attention"]
+
+
+_SHORTEST = 64  # tokens from which alibi_attention beats the flash kernel
 
 
 class KeyValueStore(Protocol):
@@ -38,31 +44,18 @@ class KeyValueStore(Protocol):
         """Append (B, n, T, d) keys and values of a layer; return those of all positions so far."""
 
 
-@functools.lru_cache(maxsize=64)
-def alibi_slopes(num_heads: int) -> tuple[float, ...]:
-    """The slope of each head.
-
-    With p = 2^floor(log2 n): (2^(-8/p))^j for j = 1..p, then (2^(-4/p))^k for odd k until there are n.
-
-    >>> alibi_slopes(3)
-    (0.0625, 0.00390625, 0.25)
-    """
-    power = 2 ** math.floor(math.log2(num_heads))
-    first = [2.0 ** (-8 * j / power) for j in range(1, power + 1)]
-    rest = [2.0 ** (-4 * k / power) for k in range(1, 2 * (num_heads - power), 2)]
-    return tuple(first + rest)
-
-
 @dataclass(frozen=True)
 class AttentionPlan:
     """How every layer of one forward pass attends.
 
-    `bias` is (B or 1, n, 1 or T, S); `causal` says whether the kernel has to hide later keys; `lengths` are
-    the lengths of packed documents over the flattened (B·T) tokens; `flexible` runs FlexAttention.
+    `bias` is (B or 1, n, 1 or T, S); `causal` says whether the kernel has to hide later keys; `slopes` are
+    given where nothing but order, ALiBi and documents matters; `lengths` are the lengths of packed documents
+    over the flattened (B·T) tokens; `flexible` runs FlexAttention.
     """
 
     bias: Tensor
     causal: bool
+    slopes: tuple[float, ...] | None = None
     lengths: tuple[int, ...] | None = None
     flexible: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None
 
@@ -109,14 +102,15 @@ def plan_attention(
         # A finite minimum, not -inf: a row whose keys are all hidden stays finite.
         bias = bias.masked_fill(attention_mask[:, None, None, :] == 0, torch.finfo(kind).min)
     if device.type == "cuda" and length > 1 and not past:
-        return AttentionPlan(bias, True, flexible=_flexible(slopes.flatten(), attention_mask, segment_ids, length))
-    if segment_ids is not None and attention_mask is None:
-        return AttentionPlan(bias, True, lengths=_run_lengths(segment_ids))
+        flexible = _flexible(slopes.flatten(), attention_mask, segment_ids, length)
+        return AttentionPlan(bias, True, flexible=flexible)
     if length == 1:
         return AttentionPlan(bias, False)
-    if past or segment_ids is not None:
-        return AttentionPlan(bias.masked_fill(_hidden_pairs(past, length, segment_ids, device), torch.finfo(kind).min), False)
-    return AttentionPlan(bias, True)
+    if past or (segment_ids is not None and attention_mask is not None):
+        hidden = _hidden_pairs(past, length, segment_ids, device)
+        return AttentionPlan(bias.masked_fill(hidden, torch.finfo(kind).min), False)
+    lengths = None if segment_ids is None else _run_lengths(segment_ids)
+    return AttentionPlan(bias, True, None if attention_mask is not None else alibi_slopes(num_heads), lengths)
 
 
 def _key_positions(total: int, attention_mask: Tensor | None, device: torch.device) -> Tensor:
@@ -143,6 +137,25 @@ def _run_lengths(segment_ids: Tensor) -> tuple[int, ...]:
     first = starts.flatten().nonzero().flatten()
     ends = torch.cat([first[1:], first.new_tensor([segment_ids.numel()])])
     return tuple((ends - first).tolist())
+
+
+def attend_fused(fused: Tensor, plan: AttentionPlan, dropout: float = 0.0) -> Tensor:
+    """Attention of a fused projection, as `attend`.
+
+    Args:
+        fused: (B, T, n, 3, d).
+        dropout: probability of dropping an attention weight (already 0 outside training).
+
+    Returns:
+        (B, T, n, d).
+    """
+    worth = plan.lengths is not None or fused.size(1) >= _SHORTEST
+    exact = fused.dtype in (torch.float32, torch.float64) and fused.device.type == "cpu"
+    if plan.slopes is not None and worth and exact and not dropout and not torch.compiler.is_compiling():
+        return alibi_attention(fused, plan.slopes, plan.lengths)
+    # unbind rather than three selections: its backward pass is one stack, not three zero-filled sums.
+    query, key, value = (x.transpose(1, 2) for x in fused.unbind(3))
+    return attend(query, key, value, plan, dropout)
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, plan: AttentionPlan, dropout: float = 0.0) -> Tensor:
@@ -198,7 +211,9 @@ def _attend_by_document(query: Tensor, key: Tensor, value: Tensor, plan: Attenti
     return torch.cat(outputs).unflatten(0, (batch, length))
 
 
-def _attend_written_out(query: Tensor, key: Tensor, value: Tensor, plan: AttentionPlan, dropout: float) -> Tensor:
+def _attend_written_out(
+    query: Tensor, key: Tensor, value: Tensor, plan: AttentionPlan, dropout: float
+) -> Tensor:
     """The formula itself, for dropout on the attention weights, which the CPU kernel does not have."""
     bias = plan.bias
     if plan.lengths is not None:
@@ -223,7 +238,7 @@ def _compiled_flex_attention() -> Any:
 def _flexible(
     slopes: Tensor, attention_mask: Tensor | None, segment_ids: Tensor | None, length: int
 ) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
-    """FlexAttention with ALiBi computed in the kernel, skipping blocks that order, padding or documents hide."""
+    """FlexAttention with ALiBi computed in the kernel, skipping blocks that nothing can see."""
     from torch.nn.attention.flex_attention import create_block_mask
 
     def visible(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
