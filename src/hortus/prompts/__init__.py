@@ -5,16 +5,22 @@ data = load_dataset("ag_news.tsv", names=("text", "label"), classes={"label": ("
 rendered = templates["classify"].apply(data[0])      # .input, .targets, .choices, .status
 """
 
-from hortus.prompts.catalogue import Catalogue, CatalogueEntry, load_catalogue
-from hortus.prompts.config import CatalogueConfig, DatasetConfig, MixtureConfig, RenderLimits, TaskConfig
-from hortus.prompts.counting import RenderReport
-from hortus.prompts.datasets import Dataset, load_dataset
-from hortus.prompts.linter import Finding, LintReport, check_templates
-from hortus.prompts.mixture import Mixture, PromptedExample, PromptedTask, open_task, refuse_held_out
-from hortus.prompts.overlap import OverlapReport, ngram_overlap
-from hortus.prompts.renderer import Renderer
-from hortus.prompts.template import Metadata, Rendered, Template, TemplateError, render_all
-from hortus.prompts.templatefile import TemplateSet, load_collection, load_templates
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hortus.prompts.catalogue import Catalogue, CatalogueEntry, load_catalogue
+    from hortus.prompts.config import CatalogueConfig, DatasetConfig, MixtureConfig, RenderLimits, TaskConfig
+    from hortus.prompts.counting import RenderReport
+    from hortus.prompts.datasets import Dataset, load_dataset
+    from hortus.prompts.linter import Finding, LintReport, check_templates
+    from hortus.prompts.mixture import Mixture, PromptedExample, PromptedTask, open_task, refuse_held_out
+    from hortus.prompts.overlap import OverlapReport, ngram_overlap
+    from hortus.prompts.renderer import Renderer
+    from hortus.prompts.template import Metadata, Rendered, Template, TemplateError, render_all
+    from hortus.prompts.templatefile import TemplateSet, load_collection, load_templates
 
 __all__ = [
     "Catalogue",
@@ -48,3 +54,43 @@ __all__ = [
     "refuse_held_out",
     "render_all",
 ]
+
+# Imported when first used: the rendering worker lives in this package and must stay small.
+_PLACES = {
+    "Catalogue": "catalogue",
+    "CatalogueConfig": "config",
+    "CatalogueEntry": "catalogue",
+    "Dataset": "datasets",
+    "DatasetConfig": "config",
+    "Finding": "linter",
+    "LintReport": "linter",
+    "Metadata": "template",
+    "Mixture": "mixture",
+    "MixtureConfig": "config",
+    "OverlapReport": "overlap",
+    "PromptedExample": "mixture",
+    "PromptedTask": "mixture",
+    "RenderLimits": "config",
+    "RenderReport": "counting",
+    "Rendered": "template",
+    "Renderer": "renderer",
+    "TaskConfig": "config",
+    "Template": "template",
+    "TemplateError": "template",
+    "TemplateSet": "templatefile",
+    "check_templates": "linter",
+    "load_catalogue": "catalogue",
+    "load_collection": "templatefile",
+    "load_dataset": "datasets",
+    "load_templates": "templatefile",
+    "ngram_overlap": "overlap",
+    "open_task": "mixture",
+    "refuse_held_out": "mixture",
+    "render_all": "template",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_PLACES[name]}"), name)

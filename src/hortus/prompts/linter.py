@@ -91,11 +91,11 @@ def check_templates(
             seen = template.inspect(renderer)
             used |= set(seen["used"])
             unknown = list(_unknown(template, seen["needed"], dataset))
-            report.findings += unknown
+            report.findings.extend(unknown)
             if examples and not unknown:
                 rendered = template.apply_all(examples, seed=seed, renderer=renderer)
                 report.renderings.add_all(template.name, rendered)
-                report.findings += _judge(template, rendered)
+                report.findings.extend(_judge(template, rendered))
         except TemplateError as error:
             report.findings.append(Finding("error", error.kind, template.name, str(error), error.line))
     report.findings.extend(_duplicates(templates))

@@ -236,7 +236,10 @@ class Renderer:
         with self._free:
             with self._lock:
                 worker = self._idle.pop() if self._idle else None
-            if worker is None or not worker.alive:
+            if worker is not None and not worker.alive:
+                worker.close()
+                worker = None
+            if worker is None:
                 worker = _Worker(self.limits)
                 self.num_started += 1
             try:

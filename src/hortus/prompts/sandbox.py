@@ -24,9 +24,9 @@ from collections.abc import Iterator, Sequence
 from types import FrameType
 from typing import Any
 
-from jinja2 import Undefined, UndefinedError, nodes
+from jinja2 import Undefined, UndefinedError, nodes, pass_context
 from jinja2.defaults import DEFAULT_FILTERS
-from jinja2.runtime import LoopContext, Macro
+from jinja2.runtime import Context, LoopContext, Macro
 from jinja2.sandbox import SandboxedEnvironment, SecurityError
 from jinja2.utils import Cycler, Joiner, Namespace, missing
 
@@ -136,7 +136,9 @@ class PromptEnvironment(SandboxedEnvironment):
             return text
         return text[: length - 3].rsplit(" ", 1)[0] + "..."
 
-    def _choice(self, items: Sequence[Any]) -> Any:
+    # With the context as argument it is not folded at compile time, where one draw would serve every example.
+    @pass_context
+    def _choice(self, context: Context, items: Sequence[Any]) -> Any:
         if self._generator is None:
             self._generator = random.Random(self.seed)
         position = self._generator.randrange(len(items))
