@@ -15,9 +15,9 @@ if TYPE_CHECKING:
         learning_coefficient,
         matrix_coefficient,
     )
-    from hortus.topics.singular import SBICResult, sbic
     from hortus.topics.selection import Selection, select_num_topics
     from hortus.topics.simulation import simulate
+    from hortus.topics.singular import SBICResult, sbic
     from hortus.topics.texts import count_texts
 
 __all__ = [

@@ -1,7 +1,7 @@
 """A topic model as an artifact folder: config.json, model.safetensors, vocabulary.json, README.md.
 
-Tensors: components (K, V), document_topic (D, K), doc_topic_prior (K,), trace (entries, 2), evidence (sweeps,),
-restart_log_likelihoods (restarts,), all float64.
+Tensors: components (K, V), document_topic (D, K), doc_topic_prior (K,), trace (entries, 2), evidence
+(sweeps,), restart_log_likelihoods (restarts,), all float64.
 """
 
 from __future__ import annotations

@@ -97,7 +97,8 @@ class SelectConfig:
         held_out: share of the documents kept from the fits for held-out perplexity; 0 leaves it out.
         jobs: fits at a time; 0 means one a core.
         top_words: words of a topic that coherence looks at.
-        warm_start: start each K from the fit of the K before it (then the restarts run in parallel, not the grid).
+        warm_start: start each K from the fit of the K before it (then the restarts run in parallel, not the
+            grid).
         convention: rank of the truth in the learning coefficients, "exact" (j - 1) or "authors" (j).
         model: how each fit is made.
     """
@@ -138,9 +139,9 @@ class SelectConfig:
 class TruthConfig:
     """The data-generating process of a Monte Carlo study.
 
-    Either files (`doc_topic`, `topic_word`: .npy matrices (D, K) and (K, V); `lengths`: .npy (D,)), whose words
-    alone are drawn anew in each replication, or Dirichlet draws of `num_topics` topics over `num_words` words
-    for documents of Poisson length `mean_length`, drawn once from the study's seed.
+    Either files (`doc_topic`, `topic_word`: .npy matrices (D, K) and (K, V); `lengths`: .npy (D,)), whose
+    words alone are drawn anew in each replication, or Dirichlet draws of `num_topics` topics over `num_words`
+    words for documents of Poisson length `mean_length`, drawn once from the study's seed.
     """
 
     folder: Path | None = None
@@ -163,7 +164,8 @@ class SimulateConfig:
         length_factors: every document's length is multiplied by these.
         replications: data sets a setting.
         thresholds: cosines from which a true topic counts as found again.
-        ray_address: run the fits on this Ray cluster ("auto", "ray://host:10001"); on this machine when empty.
+        ray_address: run the fits on this Ray cluster ("auto", "ray://host:10001"); on this machine when
+            empty.
         select: how K is chosen on each data set.
     """
 

@@ -1,7 +1,7 @@
 """Counts of words in documents: checked, cleaned, and laid out for the samplers.
 
-Empty documents and unused words are removed; what remains keeps the indices it had, so that every result can be
-put back in the user's own rows and columns.
+Empty documents and unused words are removed; what remains keeps the indices it had, so that every result can
+be put back in the user's own rows and columns.
 
 Axes: D documents, V words, n tokens.
 """
@@ -164,7 +164,8 @@ def _as_csr(X: Any) -> sparse.csr_array:
         try:
             array = array.astype(np.float64)
         except (TypeError, ValueError) as error:
-            # scikit-learn's estimators raise what NumPy raises here: TypeError for objects, ValueError for words.
+            # scikit-learn's estimators raise what NumPy raises here: TypeError for objects, ValueError for
+            # words.
             raise type(error)(f"the counts are not numbers: {error}") from error
     if 0 in array.shape:
         rows, columns = array.shape
@@ -176,8 +177,8 @@ def _as_csr(X: Any) -> sparse.csr_array:
 def looks_transposed(X: Any, num_names: int | None = None) -> bool:
     """Whether a matrix seems to be words x documents.
 
-    With the size of the vocabulary the shape decides. Without it the totals do: words follow Zipf's law, so the
-    totals of words are far more unequal (Gini index) than the lengths of documents.
+    With the size of the vocabulary the shape decides. Without it the totals do: words follow Zipf's law, so
+    the totals of words are far more unequal (Gini index) than the lengths of documents.
 
     >>> looks_transposed([[1, 2], [0, 1], [3, 1]], num_names=3)
     True
@@ -200,8 +201,8 @@ def _gini(totals: np.ndarray) -> float:
 def split_tokens(matrix: sparse.csr_array, seed: int) -> tuple[sparse.csr_array, sparse.csr_array]:
     """Deal each document's tokens into two halves at random: the one to infer from, the one to score.
 
-    A document of odd length gives its extra token to the first half. Tokens are dealt without replacement, so the
-    halves add up to the document.
+    A document of odd length gives its extra token to the first half. Tokens are dealt without replacement, so
+    the halves add up to the document.
     """
     generator = np.random.default_rng(seed)
     words = np.repeat(matrix.indices, matrix.data)

@@ -1,8 +1,8 @@
 """Read a corpus: a folder of .txt, .jsonl, .csv or .tsv, LDA-C, or .npz counts.
 
-LDA-C has one document a line, `distinct word:count word:count ...`, word numbers from 0; .gz is read as well. A
-`vocabulary` file names the words, one a line. In .npz files scipy's sparse matrices are read, and dense arrays
-named `counts` (the only array may have any name), with `vocabulary` beside it.
+LDA-C has one document a line, `distinct word:count word:count ...`, word numbers from 0; .gz is read as well.
+A `vocabulary` file names the words, one a line. In .npz files scipy's sparse matrices are read, and dense
+arrays named `counts` (the only array may have any name), with `vocabulary` beside it.
 """
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ def read_corpus(
     Args:
         column: the field of .jsonl, .csv or .tsv that holds the text.
         vocabulary: a file with one word a line, for LDA-C and .npz.
-        orientation: of .npz counts: "documents" (rows are documents), "words" (rows are words), or "auto", which
-            takes rows for documents and refuses a matrix that looks like the other way round.
+        orientation: of .npz counts: "documents" (rows are documents), "words" (rows are words), or "auto",
+            which takes rows for documents and refuses a matrix that looks like the other way round.
         texts: how texts become counts.
 
     Raises:
@@ -153,7 +153,8 @@ def _json_lines(stream: TextIO, path: Path, column: str) -> Iterator[str]:
 
 
 def _table(stream: TextIO, path: Path, kind: str, column: str) -> Iterator[str]:
-    """A column of a table with a header; a .tsv whose header lacks it is read by the column's number from 0."""
+    """A column of a table with a header; a .tsv whose header lacks it is read by the column's number from
+    0."""
     limit = csv.field_size_limit(2**31 - 1)
     try:
         reader = csv.reader(stream, delimiter="\t" if kind == ".tsv" else ",")

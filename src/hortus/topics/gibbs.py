@@ -1,6 +1,7 @@
 """Drive the compiled Gibbs sampler: threads, kept sweeps, trace, priors, warm starts.
 
-A run is reproducible from its seed and its number of threads: shares, streams and order of addition are fixed.
+A run is reproducible from its seed and its number of threads: shares, streams and order of addition are
+fixed.
 
 Axes: n tokens, D documents, V words, K topics, T threads.
 """
@@ -169,7 +170,7 @@ class _Chain:
         self.totals[:] = self.word_topic.sum(axis=0)
 
     def _split(self, start: Fit) -> None:
-        """Draw topics from a smaller fit, then halve the largest topic, document by document, until K exist."""
+        """Draw topics from a smaller fit, then halve the largest topic by documents until K exist."""
         sampler.assign_from(
             self.words, self.offsets, self.topics, start.theta, start.phi.T.copy(), self.states[0]
         )

@@ -3,8 +3,8 @@
 * plug-in log-likelihood: sum_dw n_dw log sum_k theta_dk phi_kw, neither marginalised nor with the multinomial
   constant: the l_K of the comparison of criteria, and what sBIC, BIC and AIC take;
 * folding in: the topic proportions of a new document under fixed topics, by expectation-maximisation on
-  theta_dk = (n_dk + alpha_k) / (N_d + sum alpha) from a flat start. The posterior is log-concave, so the answer
-  is the only one, and a document's answer depends on no other document;
+  theta_dk = (n_dk + alpha_k) / (N_d + sum alpha) from a flat start. The posterior is log-concave, so the
+  answer is the only one, and a document's answer depends on no other document;
 * held-out perplexity by document completion (Wallach et al. 2009, section 5.1): half the tokens of a held-out
   document give its theta, the other half are scored;
 * variational Bayes (Blei, Ng and Jordan 2003): gamma_d and the expected counts under it.
@@ -154,7 +154,8 @@ def completion_perplexity(
 
 @numba.njit(inline="always")
 def digamma(x: float) -> Any:
-    """The derivative of log gamma for x > 0: recurrence up to 6, then the asymptotic series (error < 1e-10)."""
+    """The derivative of log gamma for x > 0: recurrence up to 6, then the asymptotic series (error <
+    1e-10)."""
     shift = 0.0
     while x < 6.0:
         shift -= 1.0 / x

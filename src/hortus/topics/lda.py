@@ -34,7 +34,7 @@ _CHOICES = {
 }
 
 
-class LatentDirichletAllocation(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+class LatentDirichletAllocation(TransformerMixin, BaseEstimator):
     """Topics of a collection of documents.
 
     Args:
@@ -119,7 +119,8 @@ class LatentDirichletAllocation(TransformerMixin, BaseEstimator):  # type: ignor
         Args:
             X: (D, V) counts, dense or sparse, or a list of texts (counted with `hortus.topics.count_texts`).
             vocabulary: the words of the columns, for top words and saved models.
-            start: a model of the same corpus with at most K topics to start from; its largest topics are split.
+            start: a model of the same corpus with at most K topics to start from; its largest topics are
+                split.
             progress: called as progress(sweep, num_sweeps).
 
         Raises:
@@ -232,7 +233,19 @@ class LatentDirichletAllocation(TransformerMixin, BaseEstimator):  # type: ignor
         self.log_likelihood_, self.trace_, self.evidence_ = fit.log_likelihood, fit.trace, fit.evidence
         self.n_iter_ = fit.trace[-1][0]
         self.corpus_ = counts.describe()
-        self._fit = fit
+        self._fit: Fit | None = fit
+
+    @classmethod
+    def from_fit(
+        cls, counts: Counts, fit: Fit, vocabulary: Sequence[str] | None, **parameters: Any
+    ) -> LatentDirichletAllocation:
+        """A fitted model around a fit made elsewhere, as by `select_num_topics`."""
+        model = cls(**parameters)
+        model.n_features_in_ = counts.shape[1]
+        model.vocabulary_ = None if vocabulary is None else list(vocabulary)
+        model.restart_log_likelihoods_ = np.array([fit.log_likelihood])
+        model._adopt(counts, fit)
+        return model
 
     @property
     def topic_word_(self) -> np.ndarray:

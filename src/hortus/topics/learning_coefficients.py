@@ -1,7 +1,7 @@
-"""Learning coefficients of singular models: what the sBIC charges for a model when a smaller one is the truth.
+"""Learning coefficients: what sBIC charges for a singular model when a smaller one is the truth.
 
-The learning coefficient lambda and its multiplicity m describe how the marginal likelihood of a model falls with
-the sample size n when the data come from a generic point of a submodel:
+The learning coefficient lambda and its multiplicity m describe how the marginal likelihood of a model falls
+with the sample size n when the data come from a generic point of a submodel:
 
     log marginal likelihood = log-likelihood - lambda log n + (m - 1) log log n + O(1).
 
@@ -73,8 +73,9 @@ def learning_coefficient(
         num_documents: D.
         fitted: the number of topics i of the fitted model.
         true: the number of topics j <= i of the truth.
-        convention: "exact" takes rank r = j - 1; "authors" takes r = j, as the published code of the comparison
-            does. The second adds (max(V, D) - i) / 2 to every lambda of a row in the usual regimes.
+        convention: "exact" takes rank r = j - 1; "authors" takes r = j, as the published code of the
+            comparison does. The second adds (max(V, D) - i) / 2 to every lambda of a row in the usual
+            regimes.
 
     Returns:
         lambda and its multiplicity, float arrays of the broadcast shape.
@@ -121,8 +122,8 @@ def coefficient_matrices(
 def gaussian_mixture_coefficient(fitted: Any, true: Any, weight_exponent: float = 1.0) -> np.ndarray:
     """An upper bound on lambda for univariate Gaussian mixtures with free means, variances and weights.
 
-    min(2j + (j - 1) + (i - j) phi, 2i + j - 1) / 2, with phi the exponent of the Dirichlet prior on the weights
-    (Drton and Plummer 2017, section 6); the multiplicity is taken as 1.
+    min(2j + (j - 1) + (i - j) phi, 2i + j - 1) / 2, with phi the exponent of the Dirichlet prior on the
+    weights (Drton and Plummer 2017, section 6); the multiplicity is taken as 1.
 
     >>> gaussian_mixture_coefficient([1, 2, 2], [1, 1, 2]).tolist()
     [1.0, 1.5, 2.5]

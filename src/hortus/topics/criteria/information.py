@@ -1,7 +1,7 @@
 """Criteria that charge the plug-in log-likelihood l_K for parameters: AIC, BIC twice, sBIC.
 
-* AIC = l - d; BIC = l - (d / 2) log n, with d = (V - 1) K + D (K - 1) and n tokens: the topic proportions of the
-  documents are parameters, as in the comparison's code;
+* AIC = l - d; BIC = l - (d / 2) log n, with d = (V - 1) K + D (K - 1) and n tokens: the topic proportions of
+  the documents are parameters, as in the comparison's code;
 * BIC, phi only = l - ((V - 1) K / 2) log D: proportions not counted, the documents are the sample;
 * sBIC: `hortus.topics.sbic` with the learning coefficients of LDA.
 

@@ -25,7 +25,8 @@ def cosines(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def matched(similarity: np.ndarray, rule: str) -> np.ndarray:
-    """For each row of (K1, K2) its similarity to its match: "best" (reused freely) or "hungarian" (one to one).
+    """For each row of (K1, K2) its similarity to its match: "best" (reused freely) or "hungarian" (one to
+    one).
 
     Rows without a partner under "hungarian" (K1 > K2) get 0.
     """
@@ -38,7 +39,8 @@ def matched(similarity: np.ndarray, rule: str) -> np.ndarray:
 
 
 def stability(fits: Sequence[np.ndarray]) -> float:
-    """Mean over pairs of fits of the mean cosine of topics matched one to one; larger is better. NaN for one fit.
+    """Mean over pairs of fits of the mean cosine of topics matched one to one; larger is better. NaN for one
+    fit.
 
     >>> round(stability([np.eye(3), np.eye(3)[::-1]]), 12)
     1.0
