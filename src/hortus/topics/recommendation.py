@@ -103,8 +103,8 @@ def _explain(
         )
         if distance > FAR:
             sentences.append(
-                f"That setting is far from yours (a factor of {exp(distance):.0f} over all three sizes): take "
-                "the advice as weak, or measure a setting of your own with `hortus topics simulate`."
+                f"That setting is far from yours (a factor of {exp(distance):.0f} over all three sizes): "
+                "take the advice as weak, or measure a setting of your own with `hortus topics simulate`."
             )
     if "sbic" in chosen and "sbic" in measured and "sbic" not in trusted:
         bias = measured["sbic"]["bias"] / setting["true_topics"]
