@@ -1,5 +1,6 @@
 """Shards: what is written comes back, and a broken one is named."""
 
+import errno
 import json
 import shutil
 
@@ -8,7 +9,7 @@ import pytest
 
 from hortus.corpus.config import ShardsConfig
 from hortus.corpus.shards import ShardFolder, write_shards
-from hortus.errors import ArtifactError, ConfigError, DataError
+from hortus.errors import ArtifactError, ConfigError, DataError, DeviceError
 from hortus.recipe import StageContext
 from hortus.tokenizer import Tokenizer
 
@@ -102,20 +103,26 @@ def test_a_broken_or_missing_index_is_named(copied):
         ShardFolder(copied)
 
 
+@pytest.mark.parametrize(
+    ("error", "kind", "message"),
+    [
+        (OSError(errno.ENOSPC, "No space left"), DeviceError, "the disk of .* is full"),
+        (OSError("unreadable"), DataError, "cannot turn .* into shards: unreadable"),
+    ],
+)
 def test_an_interrupted_writing_leaves_no_index(
-    copied, tokenizer, tmp_path, monkeypatch, write_documents, shard_rows
+    copied, tokenizer, tmp_path, monkeypatch, write_documents, shard_rows, error, kind, message
 ):
     write_documents(tmp_path / "c", shard_rows)
-    calls = iter(range(3))
 
     def failing(self, texts):
-        next(calls)
-        raise OSError("disk full")
+        raise error
 
     monkeypatch.setattr(Tokenizer, "encode_batch", failing)
-    with pytest.raises(DataError, match="disk full"):
+    with pytest.raises(kind, match=message):
         write_shards(tmp_path / "c", tokenizer, copied)
-    assert not (copied / "index.json").exists()
+    with pytest.raises(DataError, match="index.json is missing"):
+        ShardFolder(copied)
 
 
 def test_what_is_missing_is_said(tmp_path, tokenizer, shard_folder, write_documents, shard_rows):

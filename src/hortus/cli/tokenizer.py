@@ -121,7 +121,11 @@ def report(tokenizer: str, *, corpus: Path, monolingual: bool = True, json: Json
 
 @app.command
 def encode(
-    tokenizer: str, text: str, *, special: Annotated[bool, Parameter(negative=())] = False, json: Json = False
+    tokenizer: str,
+    text: Annotated[str, Parameter(allow_leading_hyphen=True)],
+    *,
+    special: Annotated[bool, Parameter(negative=())] = False,
+    json: Json = False,
 ) -> None:
     """Show the tokens of a text.
 

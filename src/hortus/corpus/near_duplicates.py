@@ -6,7 +6,7 @@ the coarser of the two scales, and the overlap is measured against the smaller d
 lies inside a longer one is found too (Jaccard similarity would miss it). A text under about a sixteenth
 of the other one's length leaves too few hashes at the coarser scale and is not found.
 
-Memory: up to 12 bytes for each of some 100 hashes a document.
+Memory: about 100 hashes a document, which sorting takes to some 4 KB a document at the peak.
 
 N documents, S hashes of all sketches together
 """
@@ -113,7 +113,9 @@ def _candidates(sketches: Sketches) -> list[tuple[int, int, int]]:
     if not sketches.hashes:
         return []
     hashes = np.concatenate(sketches.hashes)  # (S,)
-    owners = np.repeat(np.arange(len(sketches.hashes)), [len(part) for part in sketches.hashes])
+    owners = np.repeat(
+        np.arange(len(sketches.hashes), dtype=np.int32), [len(part) for part in sketches.hashes]
+    )
     order = np.argsort(hashes, kind="stable")  # stable: owners ascend within a group
     hashes, owners = hashes[order], owners[order]
     starts = (
@@ -128,12 +130,13 @@ def _candidates(sketches: Sketches) -> list[tuple[int, int, int]]:
     common = np.flatnonzero(hashes[1:] == hashes[:-1])
     common = common[np.repeat(sizes, sizes)[common] > LARGEST_GROUP]
     pairs.append(np.stack([owners[common], owners[common + 1]], axis=1))
-    keys, counts = np.unique(np.concatenate(pairs) @ np.array([len(sketches.hashes), 1]), return_counts=True)
+    lower, higher = np.concatenate(pairs).astype(np.int64).T
+    keys, counts = np.unique(lower * len(sketches.hashes) + higher, return_counts=True)
     first, second = np.divmod(keys[counts >= MIN_SHARED], len(sketches.hashes))
     return list(zip(first.tolist(), second.tolist(), counts[counts >= MIN_SHARED].tolist(), strict=True))
 
 
-def _pairs_of_size(owners: NDArray[np.int64], starts: NDArray[np.int64], size: int) -> NDArray[np.int64]:
+def _pairs_of_size(owners: NDArray[np.int32], starts: NDArray[np.int64], size: int) -> NDArray[np.int32]:
     members = owners[starts[:, None] + np.arange(size)]  # (groups, size)
     first, second = np.triu_indices(size, k=1)
     return np.stack([members[:, first].ravel(), members[:, second].ravel()], axis=1)

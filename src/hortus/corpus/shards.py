@@ -9,6 +9,7 @@ Every document ends with </s>. index.json is written last, so a folder that has 
 
 from __future__ import annotations
 
+import errno
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -24,7 +25,7 @@ from numpy.typing import NDArray
 from hortus.artifact import read_json, write_json
 from hortus.corpus.build import DOCUMENTS, SPLITS
 from hortus.corpus.config import ShardsConfig
-from hortus.errors import ArtifactError, ConfigError, DataError, nearest
+from hortus.errors import ArtifactError, ConfigError, DataError, DeviceError, nearest
 from hortus.tokenizer import Tokenizer
 
 __all__ = ["Shard", "ShardFolder", "ShardInfo", "write_shards"]
@@ -66,6 +67,7 @@ def write_shards(
     Raises:
         ArtifactError: the tokenizer has no end-of-text token.
         DataError: no documents are there.
+        DeviceError: the disk is full.
     """
     config = config or ShardsConfig()
     folder, path = Path(folder), Path(documents)
@@ -116,6 +118,10 @@ def _write_all(
                         )
                     writers[split, language].add(texts, tokenizer)
     except (pa.ArrowException, OSError) as error:
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            raise DeviceError(
+                f"the disk of {folder} is full", do="free some space and run it again"
+            ) from error
         raise DataError(f"cannot turn {path} into shards: {error}", do="build the corpus again") from error
     finally:
         for writer in writers.values():

@@ -9,7 +9,7 @@ from hortus.corpus.config import CODE, CorpusConfig, ShardsConfig
 from hortus.corpus.shards import ShardFolder, write_shards
 from hortus.corpus.sources import source_files
 from hortus.recipe import Stage, StageContext, StageResult
-from hortus.report import Block, Table
+from hortus.report import Table
 from hortus.tokenizer import Tokenizer, language_shares
 
 __all__ = ["SHARDS", "STAGE", "corpus_tables"]
@@ -25,10 +25,10 @@ def run_corpus(config: CorpusConfig, context: StageContext) -> StageResult:
         "validation_documents": sum(of["validation"]["documents"] for of in statistics.languages.values()),
         "dropped": _dropped(statistics),
     }
-    return StageResult(numbers=numbers, blocks=list(corpus_tables(statistics)))
+    return StageResult(numbers=numbers, blocks=corpus_tables(statistics))
 
 
-def corpus_tables(statistics: CorpusStatistics) -> list[Block]:
+def corpus_tables(statistics: CorpusStatistics) -> list[Table]:
     """Tables by language and by step, for a report or the terminal."""
     ordered = sorted(statistics.languages.items(), key=lambda item: -item[1]["train"]["bytes"])
     languages = [

@@ -10,6 +10,7 @@ Design choices that differ from transformers:
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -200,8 +201,6 @@ class Tokenizer:
 
     def fingerprint(self) -> str:
         """A hash of everything that decides the ids, so that shards can be matched to their tokenizer."""
-        import hashlib
-
         return hashlib.blake2b(self._core.to_str().encode(), digest_size=16).hexdigest()
 
     def _encodings(
