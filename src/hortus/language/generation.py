@@ -65,10 +65,10 @@ def continue_rows(
     logits = decoder.prefill(ids.to(device), None if mask is None else mask.to(device))
     seen = _seen(running, logits) if config.repetition_penalty != 1 else None
     while True:
-        logits[:, num_tokens:] = -torch.inf
-        position = [min(len(row.tokens), row.uniforms.numel() - 1) for row in running]
-        uniforms = torch.stack([row.uniforms[at] for row, at in zip(running, position, strict=True)])
-        chosen = next_tokens(logits, config, seen, uniforms.to(device))
+        if logits.size(1) > num_tokens:
+            logits[:, num_tokens:] = -torch.inf
+        uniforms = _uniforms(running).to(device) if config.temperature else None
+        chosen = next_tokens(logits, config, seen, uniforms)
         for row, token in zip(running, chosen.tolist(), strict=True):
             if not row.finished:
                 yield from _add(row, token, ends)
@@ -84,6 +84,11 @@ def continue_rows(
             chosen = chosen[kept]
             seen = None if seen is None else seen[kept]
         logits = decoder.step(chosen)
+
+
+def _uniforms(rows: Sequence[Row]) -> Tensor:
+    """(B,) the uniform number of each row's next token; a finished row repeats its last one."""
+    return torch.stack([row.uniforms[min(len(row.tokens), row.uniforms.numel() - 1)] for row in rows])
 
 
 def _add(row: Row, token: int, ends: Collection[int]) -> Iterator[tuple[Row, int]]:

@@ -24,13 +24,15 @@ __all__ = ["draw", "keep_top_k", "keep_top_p", "next_tokens", "penalize_repetiti
 _FEW = 1024
 
 
-def next_tokens(logits: Tensor, config: GenerationConfig, seen: Tensor | None, uniforms: Tensor) -> Tensor:
+def next_tokens(
+    logits: Tensor, config: GenerationConfig, seen: Tensor | None = None, uniforms: Tensor | None = None
+) -> Tensor:
     """The next token of each row.
 
     Args:
         logits: (B, V).
         seen: (B, V) true at tokens already in the row's text; None where there is no penalty.
-        uniforms: (B,) fp64 in [0, 1); not looked at when greedy.
+        uniforms: (B,) fp64 in [0, 1); needed unless greedy.
 
     Returns:
         (B,) int64.
@@ -38,7 +40,7 @@ def next_tokens(logits: Tensor, config: GenerationConfig, seen: Tensor | None, u
     logits = logits.float()
     if seen is not None:
         logits = penalize_repetition(logits, seen, config.repetition_penalty)
-    if config.temperature == 0:
+    if config.temperature == 0 or uniforms is None:
         return logits.argmax(-1)
     logits = logits / config.temperature
     if config.top_k:

@@ -17,6 +17,13 @@
 #define WIDTH 8
 #endif
 typedef float vec __attribute__((vector_size(4 * WIDTH), aligned(4), may_alias));
+typedef float quad __attribute__((vector_size(16), aligned(4), may_alias));
+#ifdef __clang__
+#define MIX(a, b, i, j, k, l) __builtin_shufflevector(a, b, i, j, k, l)
+#else
+typedef int32_t indices __attribute__((vector_size(16)));
+#define MIX(a, b, i, j, k, l) __builtin_shuffle(a, b, (indices){i, j, k, l})
+#endif
 #define LOAD(p) (*(const vec *)(p))
 #define INLINE static inline __attribute__((always_inline))
 
@@ -62,28 +69,56 @@ INLINE float exponential(float x) {
     return p * scale.f;
 }
 
-INLINE void store(const Operation *op, int64_t row, int64_t o, float sum) {
-    int64_t at = row * op->out + o;
-    if (op->bias) sum += op->bias[o];
-    if (op->residual) sum += op->residual[at];
-    op->output[at] = sum;
+/* The sums of four vectors as one vector of four. */
+INLINE quad four_sums(const vec v[4]) {
+    quad q[4];
+    for (int r = 0; r < 4; r++) {
+        union { vec whole; quad part[WIDTH / 4]; } u = {v[r]};
+        q[r] = u.part[0];
+        for (int i = 1; i < WIDTH / 4; i++) q[r] += u.part[i];
+    }
+    quad low = MIX(q[0], q[1], 0, 4, 1, 5) + MIX(q[0], q[1], 2, 6, 3, 7);
+    quad high = MIX(q[2], q[3], 0, 4, 1, 5) + MIX(q[2], q[3], 2, 6, 3, 7);
+    return MIX(low, high, 0, 1, 4, 5) + MIX(low, high, 2, 3, 6, 7);
+}
+
+/* Dot products of four neighbouring rows of length n with x. */
+INLINE quad four_dots(const float *rows, const float *x, int64_t n) {
+    vec sums[4];
+    memset(sums, 0, sizeof sums);
+    int64_t i = 0;
+    for (; i + WIDTH <= n; i += WIDTH)
+        for (int r = 0; r < 4; r++) sums[r] += LOAD(rows + r * n + i) * LOAD(x + i);
+    quad s = four_sums(sums);
+    for (; i < n; i++)
+        for (int r = 0; r < 4; r++) s[r] += rows[r * n + i] * x[i];
+    return s;
 }
 
 /* Four weight rows from o on times M input rows: 4 M sums in registers, M constant in every call. */
-INLINE void tile(const Operation *op, int64_t o, int64_t row, const int M) {
+INLINE void tile(const Operation *op, int64_t o, int64_t row, const int M, const int ahead) {
     int64_t k = op->in, i = 0;
     const float *w = op->weight + o * k, *x = op->input + row * k;
-    vec sums[4][3];
+    vec sums[3][4];
     memset(sums, 0, sizeof sums);
-    for (; i + WIDTH <= k; i += WIDTH)
-        for (int r = 0; r < 4; r++)
-            for (int m = 0; m < M; m++) sums[r][m] += LOAD(w + r * k + i) * LOAD(x + m * k + i);
-    for (int r = 0; r < 4; r++)
-        for (int m = 0; m < M; m++) {
-            float s = sum_of(sums[r][m]);
-            for (int64_t j = i; j < k; j++) s += w[r * k + j] * x[m * k + j];
-            store(op, row + m, o + r, s);
+    for (; i + WIDTH <= k; i += WIDTH) {
+        vec inputs[3]; /* with 12 sums and one weight these fill 16 registers */
+        for (int m = 0; m < M; m++) inputs[m] = LOAD(x + m * k + i);
+        for (int r = 0; r < 4; r++) {
+            vec weights = LOAD(w + r * k + i);
+            if (ahead) __builtin_prefetch(w + (r + 4) * k + i);
+            for (int m = 0; m < M; m++) sums[m][r] += weights * inputs[m];
         }
+    }
+    for (int m = 0; m < M; m++) {
+        int64_t at = (row + m) * op->out + o;
+        quad s = four_sums(sums[m]);
+        for (int64_t j = i; j < k; j++)
+            for (int r = 0; r < 4; r++) s[r] += w[r * k + j] * x[m * k + j];
+        if (op->bias) s += *(const quad *)(op->bias + o);
+        if (op->residual) s += *(const quad *)(op->residual + at);
+        *(quad *)(op->output + at) = s;
+    }
 }
 
 static void linear(const Operation *op, int64_t rows, int thread, int threads) {
@@ -91,13 +126,17 @@ static void linear(const Operation *op, int64_t rows, int thread, int threads) {
     for (; o + 4 <= end; o += 4)
         for (int64_t row = 0; row < rows;) {
             int64_t left = rows - row;
-            if (left == 1) tile(op, o, row, 1), row += 1;
-            else if (left == 2 || left == 4) tile(op, o, row, 2), row += 2;
-            else tile(op, o, row, 3), row += 3;
+            int ahead = row == 0; /* the first tile reads the weights from memory, the others from cache */
+            if (left == 1) tile(op, o, row, 1, 0), row += 1;
+            else if (left == 2 || left == 4) ahead ? tile(op, o, row, 2, 1) : tile(op, o, row, 2, 0), row += 2;
+            else ahead ? tile(op, o, row, 3, 1) : tile(op, o, row, 3, 0), row += 3;
         }
     for (; o < end; o++)
-        for (int64_t row = 0; row < rows; row++)
-            store(op, row, o, dot(op->weight + o * op->in, op->input + row * op->in, op->in));
+        for (int64_t row = 0; row < rows; row++) {
+            float s = dot(op->weight + o * op->in, op->input + row * op->in, op->in);
+            int64_t at = row * op->out + o;
+            op->output[at] = s + (op->bias ? op->bias[o] : 0) + (op->residual ? op->residual[at] : 0);
+        }
     if (op->gelu) /* x/2 (1 + tanh u) = x / (1 + e^-2u), u = 0.79788456 x (1 + 0.044715 x^2) */
         for (int64_t row = 0; row < rows; row++) {
             float *y = op->output + row * op->out;
@@ -134,13 +173,16 @@ static void attend(const Operation *op, int64_t rows, int64_t position, const in
         memcpy(values + position * d, query + 2 * d, d * sizeof(float));
         int64_t start = first[item / heads];
         float slope = op->slopes[item % heads], most = -INFINITY, total = 0, *y = op->output + item * d;
-        for (int64_t p = start; p <= position; p++) {
-            scores[p] = dot(query, keys + p * d, d) * scale + slope * (float)(p - start);
-            if (scores[p] > most) most = scores[p];
+        int64_t p = start;
+        for (; p + 4 <= position + 1; p += 4) *(quad *)(scores + p) = four_dots(keys + p * d, query, d);
+        for (; p <= position; p++) scores[p] = dot(query, keys + p * d, d);
+        for (p = start; p <= position; p++) {
+            scores[p] = scores[p] * scale + slope * (float)(p - start);
+            most = scores[p] > most ? scores[p] : most;
         }
-        for (int64_t p = start; p <= position; p++) scores[p] = exponential(scores[p] - most);
+        for (p = start; p <= position; p++) scores[p] = exponential(scores[p] - most);
         memset(y, 0, d * sizeof(float));
-        for (int64_t p = start; p <= position; p++) {
+        for (p = start; p <= position; p++) {
             total += scores[p];
             for (int64_t j = 0; j < d; j++) y[j] += scores[p] * values[p * d + j];
         }

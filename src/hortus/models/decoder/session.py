@@ -92,7 +92,7 @@ class Decoder:
         """Run one token a row, (B,).
 
         Returns:
-            (B, V) logits of the next token.
+            (B, V) logits of the next token, good until the next step.
         """
         return self.prefill(tokens[:, None])
 
@@ -125,7 +125,7 @@ class CompiledDecoder(Decoder):
 
     @torch.inference_mode()
     def step(self, tokens: Tensor) -> Tensor:
-        """(B,) tokens -> (B, V) logits."""
+        """(B,) tokens -> (B, V) logits, in a buffer that the next step writes over."""
         if self.batch > MOST_ROWS or self.length == self.cache.capacity:
             return super().step(tokens)
         if self._step is None:
