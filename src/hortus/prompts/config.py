@@ -11,10 +11,14 @@ __all__ = [
     "CatalogueConfig",
     "DatasetConfig",
     "MixtureConfig",
+    "SEPARATOR",
     "RenderLimits",
     "TaskConfig",
     "TRUNCATE_CHARACTERS",
 ]
+
+SEPARATOR = "|||"
+"""Stands between a template's input and target, and between answer choices."""
 
 # The published code cuts each printed value here unless told otherwise, and T0 was trained on the result.
 TRUNCATE_CHARACTERS = 2048

@@ -20,12 +20,12 @@ from itertools import islice
 from typing import Any
 
 from hortus.errors import nearest
+from hortus.prompts.config import SEPARATOR
 from hortus.prompts.counting import RenderReport
 from hortus.prompts.datasets import Dataset
 from hortus.prompts.renderer import Renderer
 from hortus.prompts.template import Rendered, Template, TemplateError
 from hortus.prompts.templatefile import TemplateSet
-from hortus.prompts.worker import SEPARATOR
 
 __all__ = ["Finding", "LintReport", "check_templates"]
 

@@ -11,24 +11,16 @@ import atexit
 import datetime
 import decimal
 import json
-import mmap
 import os
-import re
-import select
-import signal
-import struct
-import subprocess
-import sys
-import tempfile
 import threading
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
-from hortus.errors import DataError, DeviceError
+from hortus.errors import DataError
 from hortus.prompts.config import RenderLimits
+from hortus.prompts.process import Failure, WorkerGoneError, WorkerProcess
 
 __all__ = ["Failure", "RenderJob", "Renderer", "Source", "default_renderer"]
 
@@ -37,11 +29,6 @@ Source = tuple[str, str | None, int | None]
 
 FRAME_JOBS = 512
 FRAME_BYTES = 8 * 2**20
-START_SECONDS = 60.0
-# The share of the time limit after which a worker that did not stop its job by itself is killed.
-HARD_SHARE = 0.95
-_LENGTH = struct.Struct("<I")
-_HEARTBEAT = struct.Struct("<qd")
 
 
 @dataclass(frozen=True)
@@ -51,142 +38,6 @@ class RenderJob:
     source: Source
     example: Mapping[str, Any]
     seed: str
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Why there are no parts; `kind` is syntax, refused, time, memory, output, size, value or worker."""
-
-    kind: str
-    message: str
-    line: int | None = None
-
-
-class _WorkerGoneError(Exception):
-    """The worker died or was killed; `culprit` is the job that it was at, if any."""
-
-    def __init__(self, culprit: int | None, failure: Failure):
-        super().__init__(failure.message)
-        self.culprit, self.failure = culprit, failure
-
-
-class _Worker:
-    """One worker process, its pipes and its heartbeat."""
-
-    def __init__(self, limits: RenderLimits):
-        self.limits = limits
-        with tempfile.TemporaryFile() as file:
-            file.truncate(mmap.PAGESIZE)
-            self.heartbeat = mmap.mmap(file.fileno(), mmap.PAGESIZE)
-            self._mark(-1, 0.0)
-            self.process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-P",
-                    "-m",
-                    "hortus.prompts.worker",
-                    json.dumps(asdict(limits)),
-                    str(file.fileno()),
-                ],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                pass_fds=[file.fileno()],
-                # Nothing of the caller's environment, where keys and tokens live, reaches a template.
-                env={
-                    "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
-                    "PYTHONIOENCODING": "utf-8",
-                },
-                start_new_session=True,
-            )
-        assert self.process.stdin and self.process.stdout and self.process.stderr
-        self.incoming, self.outgoing, self.errors = (
-            self.process.stdout,
-            self.process.stdin,
-            self.process.stderr,
-        )
-        self.poll = select.poll()
-        self.poll.register(self.incoming.fileno(), select.POLLIN | select.POLLHUP)
-        try:
-            self._receive(1, time.monotonic() + START_SECONDS)
-        except _WorkerGoneError as error:
-            raise DeviceError(f"the rendering worker did not start: {error}") from error
-
-    def _mark(self, index: int, moment: float) -> None:
-        self.heartbeat[: _HEARTBEAT.size] = _HEARTBEAT.pack(index, moment)
-
-    def ask(self, request: bytes, count: int, results: list[Any]) -> None:
-        """Send one request and add its `count` results to `results` as they come.
-
-        Raises:
-            _WorkerGoneError: the worker died or had to be killed; `results` holds what came before.
-        """
-        try:
-            self.outgoing.write(_LENGTH.pack(len(request)) + request)
-            self.outgoing.flush()
-        except (BrokenPipeError, OSError) as error:
-            raise self._gone("the worker process ended") from error
-        self._receive(count, time.monotonic() + START_SECONDS, results)
-
-    def _receive(self, count: int, read_deadline: float, results: list[Any] | None = None) -> None:
-        results, buffer = [] if results is None else results, b""
-        goal, hard_seconds = len(results) + count, self.limits.seconds * HARD_SHARE
-        while len(results) < goal:
-            if self.poll.poll(max(self.limits.seconds * 10, 2.0)):
-                data = os.read(self.incoming.fileno(), 1 << 18)
-                if not data:
-                    raise self._gone("the worker process ended, for want of memory or stack")
-                buffer = _take_frames(buffer + data, results)
-                continue
-            index, began = _HEARTBEAT.unpack(self.heartbeat[: _HEARTBEAT.size])
-            overdue = (
-                time.monotonic() - began > hard_seconds if index >= 0 else time.monotonic() > read_deadline
-            )
-            if overdue:
-                raise self._kill(index)
-
-    def _kill(self, index: int) -> _WorkerGoneError:
-        os.kill(self.process.pid, signal.SIGUSR1)
-        stopped = select.select([self.errors.fileno()], [], [], 0.05)[0]
-        dump = os.read(self.errors.fileno(), 1 << 16).decode(errors="replace") if stopped else ""
-        found = re.search(r'File "<template>", line (\d+)', dump)
-        error = self._gone(
-            "it ran past its time limit inside one operation", index if index >= 0 else None, "time"
-        )
-        if found:
-            error.failure = Failure("time", error.failure.message, -int(found[1]))
-        return error
-
-    def _gone(self, message: str, culprit: int | None = None, kind: str = "worker") -> _WorkerGoneError:
-        index, _ = _HEARTBEAT.unpack(self.heartbeat[: _HEARTBEAT.size])
-        self.close()
-        culprit = index if culprit is None and index >= 0 else culprit
-        return _WorkerGoneError(culprit, Failure(kind, message))
-
-    @property
-    def alive(self) -> bool:
-        return self.process.poll() is None
-
-    def close(self) -> None:
-        self.process.kill()
-        self.process.wait()
-        for stream in (self.outgoing, self.incoming, self.errors):
-            try:
-                stream.close()
-            except OSError:
-                # A half-written request is still in the buffer of a pipe that nobody reads any more.
-                continue
-
-
-def _take_frames(buffer: bytes, results: list[Any]) -> bytes:
-    """Move the whole frames of `buffer` into `results`; what an escaped worker wrote is never trusted."""
-    while len(buffer) >= _LENGTH.size:
-        (size,) = _LENGTH.unpack_from(buffer)
-        if len(buffer) < _LENGTH.size + size:
-            break
-        results.extend(json.loads(buffer[_LENGTH.size : _LENGTH.size + size]))
-        buffer = buffer[_LENGTH.size + size :]
-    return buffer
 
 
 class Renderer:
@@ -209,7 +60,7 @@ class Renderer:
 
     def _reset(self) -> None:
         self._process_id = os.getpid()
-        self._idle: list[_Worker] = []
+        self._idle: list[WorkerProcess] = []
         self._lock = threading.Lock()
         self._free = threading.Semaphore(self.workers)
 
@@ -229,7 +80,7 @@ class Renderer:
             worker.close()
 
     @contextmanager
-    def _worker(self) -> Iterator[_Worker]:
+    def _worker(self) -> Iterator[WorkerProcess]:
         if self._process_id != os.getpid():
             # After a fork the pipes belong to the parent; two processes must not speak on them.
             self._reset()
@@ -240,7 +91,7 @@ class Renderer:
                 worker.close()
                 worker = None
             if worker is None:
-                worker = _Worker(self.limits)
+                worker = WorkerProcess(self.limits)
                 self.num_started += 1
             try:
                 yield worker
@@ -274,12 +125,12 @@ class Renderer:
         try:
             with self._worker() as worker:
                 worker.ask(request, len(jobs), replies)
-        except _WorkerGoneError as error:
+        except WorkerGoneError as error:
             return self._carry_on(jobs, [_result(reply) for reply in replies], error)
         return [_result(reply) for reply in replies]
 
     def _carry_on(
-        self, jobs: Sequence[RenderJob], done: list[list[Any] | Failure], error: _WorkerGoneError
+        self, jobs: Sequence[RenderJob], done: list[list[Any] | Failure], error: WorkerGoneError
     ) -> list[list[Any] | Failure]:
         """Render on after a worker was lost: what it had not sent, the culprit's failure, then the rest."""
         if error.culprit is None or error.culprit < len(done):
@@ -307,7 +158,7 @@ class Renderer:
         try:
             with self._worker() as worker:
                 worker.ask(json.dumps(request).encode(), 1, replies)
-        except _WorkerGoneError as error:
+        except WorkerGoneError as error:
             return Failure(error.failure.kind, error.failure.message)
         return _result(replies[0])
 

@@ -29,147 +29,28 @@ import signal
 import struct
 import sys
 import time
-from dataclasses import dataclass
 from types import FrameType
 from typing import Any, BinaryIO
 
-from jinja2 import Template as CompiledTemplate
-from jinja2 import TemplateAssertionError, TemplateSyntaxError, UndefinedError, meta, nodes
+from jinja2 import TemplateAssertionError, TemplateSyntaxError, UndefinedError, nodes
 from jinja2.parser import Parser
 from jinja2.sandbox import SecurityError
 
-from hortus.prompts.sandbox import Choices, OutputTooLongError, PromptEnvironment, RefusedError, render_text
+from hortus.prompts.compiling import Compiler
+from hortus.prompts.sandbox import OutputTooLongError, RefusedError
 
-__all__ = ["SEPARATOR", "Compiled", "main"]
-
-SEPARATOR = "|||"
-# Stands for a separator inside an example's text while the rendering is split. The published collection's own
-# token, because its length shows where templates measure or cut a text.
-PROTECTOR = "3ed2dface8203c4c9dfb1a5dc58e41e0"
+__all__ = ["main"]
 
 HEARTBEAT = struct.Struct("<qd")
 LENGTH = struct.Struct("<I")
 FLUSH_SECONDS = 0.02
 FLUSH_CHARACTERS = 1_000_000
-CACHE_TEMPLATES = 2000
 # The share of the time limit after which the timer interrupts; the rest is the parent's to kill in.
 SOFT_SHARE = 0.85
 
 
 class _TimeUp(BaseException):
     """Raised by the timer; not an Exception, so that nothing in Jinja swallows it."""
-
-
-@dataclass
-class Compiled:
-    """A template ready to render."""
-
-    body: CompiledTemplate
-    choices: CompiledTemplate | None
-    fixed_choices: list[str] | None
-    needed: frozenset[str]
-    environment: PromptEnvironment
-
-
-def split(text: str) -> list[str]:
-    """Cut at the separator, strip, and give examples their own separators back."""
-    return [part.replace(PROTECTOR, SEPARATOR).strip() for part in text.split(SEPARATOR)]
-
-
-class Worker:
-    """Compiles, caches and renders; every public method runs inside `guarded`."""
-
-    def __init__(self, output_characters: int):
-        self.output_characters = output_characters
-        self.environments: dict[int | None, PromptEnvironment] = {}
-        self.compiled: dict[tuple[str, str | None, int | None], Compiled] = {}
-
-    def environment(self, truncate: int | None) -> PromptEnvironment:
-        if truncate not in self.environments:
-            self.environments[truncate] = PromptEnvironment(truncate)
-        return self.environments[truncate]
-
-    def compile(self, source: list[Any]) -> Compiled:
-        jinja, answer_choices, truncate = source
-        key = (jinja, answer_choices, truncate)
-        found = self.compiled.get(key)
-        if found is None:
-            if len(self.compiled) >= CACHE_TEMPLATES:
-                self.compiled.clear()
-            found = self.compiled[key] = self._compile(jinja, answer_choices, truncate)
-        return found
-
-    def _compile(self, jinja: str, answer_choices: str | None, truncate: int | None) -> Compiled:
-        # Only values of the body are cut; the published code renders answer choices whole.
-        whole, cutting = self.environment(None), self.environment(truncate)
-        choices = fixed = None
-        needed = needed_columns(cutting, jinja)
-        if answer_choices is not None:
-            choices = whole.from_string(answer_choices)
-            needed |= needed_columns(whole, answer_choices)
-            if not meta.find_undeclared_variables(whole.parse(answer_choices)):
-                whole.begin("")
-                fixed = split(self._print(choices, {}))
-                fixed = None if whole.draws else fixed
-        return Compiled(
-            cutting.from_string(jinja), choices, fixed, frozenset(needed - {"answer_choices"}), cutting
-        )
-
-    def _print(self, template: CompiledTemplate, variables: dict[str, Any]) -> str:
-        context = template.new_context(variables)
-        return render_text(template.root_render_func(context), self.output_characters)
-
-    def render(self, compiled: Compiled, example: dict[str, Any], seed: str) -> list[Any]:
-        variables = {
-            key.replace("-", "_"): value.replace(SEPARATOR, PROTECTOR) if type(value) is str else value
-            for key, value in example.items()
-        }
-        environment = compiled.environment
-        choices, draws, absent = compiled.fixed_choices, [], set()
-        if compiled.choices is not None and choices is None:
-            whole = self.environment(None)
-            whole.begin(seed + ":choices")
-            choices = split(self._print(compiled.choices, variables))
-            draws += whole.draws
-            absent |= whole.missing
-        variables["answer_choices"] = None if choices is None else Choices(choices)
-        environment.begin(seed)
-        parts = split(self._print(compiled.body, variables))
-        absent = (absent | environment.missing) & compiled.needed
-        return [parts, choices, draws + environment.draws, sorted(absent), list(environment.subscripts)]
-
-    def inspect(self, source: list[Any]) -> dict[str, Any]:
-        """What can be known of a template without an example: its columns, with lines, and fixed choices."""
-        compiled = self.compile(source)
-        lines: dict[str, int] = {}
-        for text in source[:2]:
-            for name in self.environment(None).parse(text or "").find_all(nodes.Name):
-                lines.setdefault(name.name, name.lineno)
-        used = {name for text in source[:2] for name in self._undeclared(text or "")}
-        return {
-            "needed": {name: lines.get(name, 1) for name in sorted(compiled.needed)},
-            "used": sorted(used - {"answer_choices"}),
-            "fixed_choices": compiled.fixed_choices,
-        }
-
-    def _undeclared(self, text: str) -> set[str]:
-        return meta.find_undeclared_variables(self.environment(None).parse(text))
-
-    def locate(self, text: str, line: int) -> int:
-        return self.environment(None).from_string(text).get_corresponding_lineno(line)
-
-
-def needed_columns(environment: PromptEnvironment, text: str) -> set[str]:
-    """Columns that the template reads without asking whether they are defined."""
-    tree = environment.parse(text)
-    asked = {
-        node.node.name
-        for node in tree.find_all((nodes.Test, nodes.Filter))
-        if node.name in ("defined", "undefined", "default", "d") and isinstance(node.node, nodes.Name)
-    }
-    # A name that one branch sets counts as undeclared for the other branch, but it is no column.
-    stored = {name.name for name in tree.find_all(nodes.Name) if name.ctx != "load"}
-    return meta.find_undeclared_variables(tree) - asked - stored
 
 
 class Guard:
@@ -299,7 +180,7 @@ class Server:
 
     def __init__(self, limits: dict[str, Any], heartbeat: mmap.mmap):
         self.guard = Guard(limits["seconds"], limits["memory_bytes"])
-        self.worker = Worker(limits["output_characters"])
+        self.compiler = Compiler(limits["output_characters"])
         self.heartbeat = heartbeat
 
     def beat(self, index: int) -> None:
@@ -313,7 +194,11 @@ class Server:
             self.beat(0)
             ((name, arguments),) = request.items()
             result = self.guard.run(
-                *((self.worker.inspect, arguments) if name == "inspect" else (self.worker.locate, *arguments))
+                *(
+                    (self.compiler.inspect, arguments)
+                    if name == "inspect"
+                    else (self.compiler.locate, *arguments)
+                )
             )
             self.beat(-1)
             write_frame(outgoing, [result])
@@ -337,7 +222,7 @@ class Server:
         write_frame(outgoing, results)
 
     def job(self, source: list[Any], example: dict[str, Any], seed: str) -> list[Any]:
-        return self.worker.render(self.worker.compile(source), example, seed)
+        return self.compiler.render(self.compiler.compile(source), example, seed)
 
 
 def main() -> None:
