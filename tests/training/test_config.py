@@ -37,6 +37,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ),
     ({"steps": 1, "batch_size": 32, "batch_ramp_start": 64}, "batch_ramp_start=64.*at most batch_size=32"),
     ({"steps": 1, "warmup_samples": 10, "decay_samples": 10}, "decay_samples=10.*above warmup_samples=10"),
+    ({"steps": 1, "patience": 3}, "patience=3.*set with evaluate_every"),
     ({"steps": 1, "keep_checkpoints": 0}, "keep_checkpoints=0"),
 ]
 

@@ -27,7 +27,8 @@ MOMENTS: dict[str, Moment] = {
     "in the last micro-batches": ("loss", 90, ""),
     "inside the last write": ("write", 30, "state.json"),
 }
-VARYING = {"seconds", "samples_per_second", "tokens_per_second", "eta_seconds", "memory_bytes", "energy_kwh"}
+VARYING = {"seconds", "samples_per_second", "tokens_per_second", "matmul_share", "eta_seconds"}
+VARYING |= {"memory_bytes", "energy_kwh"}
 
 Run = Callable[[Path, str, Moment, bool], int]
 
@@ -37,7 +38,8 @@ def run_process() -> Run:
     """Run `train` in a process forked from a clean one that has PyTorch loaded; returns its exit code."""
     context = multiprocessing.get_context("forkserver")
     # torch.optim loads torch._dynamo when it is first used, which takes two seconds.
-    context.set_forkserver_preload(["hortus.training.trainer", "hortus.objectives.causal", "torch._dynamo"])
+    tasks = ["hortus.objectives.causal", "hortus.models.bloom"]
+    context.set_forkserver_preload(["hortus.training.trainer", *tasks, "torch._dynamo"])
 
     def run(folder: Path, kind: str, moment: Moment, resume: bool) -> int:
         process = context.Process(target=train, args=(str(folder), kind, moment, resume))

@@ -31,7 +31,7 @@ def test_blooms_published_run() -> None:
     while ramped_batch_size(BLOOM, samples) < 2048:
         samples += ramped_batch_size(BLOOM, samples)
         step += 1
-    assert abs(step - 12_695) < 150
+    assert abs(step - 12_695) < 50
 
 
 @given(
@@ -97,14 +97,9 @@ def test_shapes(schedule: str, expected: object) -> None:
         assert learning_rate(config, samples, 100) == pytest.approx(2 * expected(samples / 100))  # type: ignore[operator]
 
 
-def test_time_takes_the_place_of_unknown_samples() -> None:
+def test_nothing_decays_while_the_end_is_unknown() -> None:
     config = TrainingConfig(max_minutes=1, schedule="linear", learning_rate=1.0, warmup_samples=10)
-    assert [learning_rate(config, n, None, share) for n, share in [(5, 0.1), (50, 0.25), (90, 1.2)]] == [
-        0.5,
-        0.75,
-        0,
-    ]
-    assert learning_rate(config, 60, 110, 0.9) == 0.5  # known samples: the clock plays no part
+    assert [learning_rate(config, samples, None) for samples in (5, 50)] == [0.5, 1.0]
 
 
 @given(

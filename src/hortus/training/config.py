@@ -7,9 +7,10 @@ samples (sequences or rows), not in steps, so that they mean the same at any bat
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_type_hints
 
+from hortus.config import to_mapping
 from hortus.errors import ConfigError, nearest
 
 __all__ = ["TrainingConfig"]
@@ -66,7 +67,7 @@ class TrainingConfig:
     warmup_samples: int = 0
     """Samples over which the learning rate rises linearly from zero."""
     decay_samples: int | None = None
-    """Samples, warm-up included, at which min_learning_rate is reached (default: the end of the run)."""
+    """Samples, warm-up included, at which min_learning_rate is reached (default: the run's end)."""
     decay_share: float = 0.2
     """Share of decay_samples, at its end, in which wsd lets the learning rate fall."""
 
@@ -170,6 +171,8 @@ class TrainingConfig:
                 allowed="any of training.steps, training.epochs, training.max_minutes",
                 do="set one of them",
             )
+        if self.patience is not None:
+            self._check("patience", self.evaluate_every is not None, "unset, or set with evaluate_every")
         if self.micro_batch_size is not None:
             fits = self.micro_batch_size <= self.batch_size
             self._check("micro_batch_size", fits, f"at most batch_size={self.batch_size}")
@@ -183,8 +186,7 @@ class TrainingConfig:
 
     def changes_from(self, earlier: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
         """Fields whose value differs from an earlier run's: {name: (then, now)}."""
-        now = {field.name: getattr(self, field.name) for field in fields(self)}
-        now["betas"] = list(self.betas)
+        now = to_mapping(self)
         return {
             name: (earlier[name], now[name]) for name in now if name in earlier and earlier[name] != now[name]
         }

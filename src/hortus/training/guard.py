@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from statistics import median
 
-from hortus.errors import ConfigError, DataError, HortusError
+import torch
 
-__all__ = ["LossGuard"]
+from hortus.errors import ConfigError, DataError, DeviceError, HortusError
+
+__all__ = ["LossGuard", "out_of_memory_named"]
 
 _REMEMBERED = 128  # losses in the running median
 _NEEDED = 32  # and how many there must be before anything is a spike
@@ -81,3 +84,22 @@ class LossGuard:
         """Go on from saved counters."""
         self.skipped, self.spikes, self._in_a_row = (int(state[k]) for k in ("skipped", "spikes", "in_a_row"))  # type: ignore[call-overload]
         self._recent.extend(state["recent"])  # type: ignore[arg-type]
+
+
+@contextmanager
+def out_of_memory_named(samples: int) -> Iterator[None]:
+    """Say what to do when a micro-batch of this many samples does not fit.
+
+    Raises:
+        DeviceError: the device or the machine has no memory left.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        # PyTorch has a class for a GPU without memory; for the CPU only this text tells.
+        if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+            raise
+        raise DeviceError(
+            f"no memory left for a micro-batch of {samples} samples",
+            do="lower training.micro_batch_size, which does not change the result, or shorten the sequences",
+        ) from error

@@ -15,6 +15,8 @@ __all__ = ["Rates"]
 
 _PEAK_AFTER_SECONDS = 5.0  # runs shorter than this do not pay for measuring the matmul peak
 
+_SPEED_KNOWN_FROM = 0.02  # share of max_minutes after which the mean speed is taken for the run's
+
 
 class Rates:
     """Measures a run from its start or resume on.
@@ -66,6 +68,19 @@ class Rates:
             speed = seen / (time.perf_counter() - self._started)
             limits.append((self._planned_samples - samples) / speed)
         return max(0.0, min(limits)) if limits else None
+
+    def expected_samples(self, samples: int) -> float | None:
+        """Samples at which the run will end; None when nothing tells.
+
+        It is the number planned, unless max_minutes will come first at the mean speed so far. A run that ends
+        well within max_minutes therefore does not depend on the clock.
+        """
+        share = self.time_share()
+        if self._planned_samples is not None and share < _SPEED_KNOWN_FROM:
+            return self._planned_samples
+        by_time = samples / share if share > 0 else None
+        limits = [limit for limit in (self._planned_samples, by_time) if limit is not None]
+        return min(limits, default=None)
 
     def time_share(self) -> float:
         """Share of max_minutes that is used; 0 without that limit."""

@@ -1,8 +1,7 @@
 """Learning rate and batch size as functions of the samples seen.
 
-BLOOM counts warm-up, decay and batch ramp in samples. Two differences from its training code: a step is rated
-by the samples seen at its end rather than at its start, so that the first step is not taken at rate zero; and
-a run that only a time budget ends lets the rate fall with the time used, since its samples are unknown.
+BLOOM counts warm-up, decay and batch ramp in samples. One difference from its training code: a step is rated
+by the samples seen at its end rather than at its start, so that the first step is not taken at rate zero.
 """
 
 from __future__ import annotations
@@ -40,16 +39,13 @@ SCHEDULES: dict[str, Callable[[float, float], float]] = {
 }
 
 
-def learning_rate(
-    config: TrainingConfig, samples: int, decay_samples: int | None, time_share: float = 0.0
-) -> float:
+def learning_rate(config: TrainingConfig, samples: int, decay_samples: float | None) -> float:
     """Learning rate of the step that ends at `samples` samples.
 
     Args:
         config: schedule, rates and warm-up.
         samples: samples seen at the end of the step.
-        decay_samples: where the decay ends; None when only a time budget ends the run.
-        time_share: share of the time budget used (0 to 1); read only when decay_samples is None.
+        decay_samples: where the decay ends; None when nobody knows yet.
 
     >>> config = TrainingConfig(steps=10, learning_rate=1.0, schedule="linear", warmup_samples=10)
     >>> [round(learning_rate(config, samples, 110), 2) for samples in (5, 10, 60, 110, 500)]
@@ -58,7 +54,7 @@ def learning_rate(
     if samples < config.warmup_samples:
         return config.learning_rate * samples / config.warmup_samples
     if decay_samples is None:
-        progress = time_share
+        progress = 0.0
     elif decay_samples <= config.warmup_samples:
         progress = 1.0
     else:

@@ -33,7 +33,7 @@ from hortus.training.checkpoint import (
 )
 from hortus.training.compilation import CompiledLoss, Loss
 from hortus.training.config import TrainingConfig
-from hortus.training.guard import LossGuard
+from hortus.training.guard import LossGuard, out_of_memory_named
 from hortus.training.interruption import INTERRUPTIONS, StopRequest, exclusive
 from hortus.training.optimizers import build_optimizer
 from hortus.training.progress import Progress, Record
@@ -118,7 +118,7 @@ class Trainer:
                 stopped being finite.
             DataError: the data is empty, or no loss was ever finite.
             ArtifactError: a checkpoint is corrupt and resume is False, or none of them is whole.
-            DeviceError: the disk is full.
+            DeviceError: the disk or the memory is full.
         """
         config = self.config
         with ExitStack() as stack:
@@ -159,7 +159,6 @@ class Trainer:
         self._loss = CompiledLoss(task.loss, config.compile, self.device, say)
         self._guard = LossGuard(config.max_nonfinite_steps, config.spike_deviations, say)
         planned = planned_samples(config, getattr(self.data, "length", None))
-        self._decay_samples = config.decay_samples or planned
         flops = getattr(task, "flops_per_token", 6.0 * sum(p.numel() for p in self._parameters))
         self._rates = Rates(config, self.device, self.dtype, flops, planned)
         self._windows = Windows(config, self.data, getattr(task, "rows", None))
@@ -217,8 +216,9 @@ class Trainer:
         """Add up the gradients of the summed loss over the micro-batches of one step."""
         sums = Sums()
         for batch, samples in self._windows.micro_batches(self.samples):
-            batch = self._to_device(batch)
-            loss, count, metrics = self._loss.run(batch, self._forward_and_backward, self._undo)
+            with out_of_memory_named(samples):
+                batch = self._to_device(batch)
+                loss, count, metrics = self._loss.run(batch, self._forward_and_backward, self._undo)
             sums.add(loss, count, metrics, batch, samples)
         return sums
 
@@ -239,9 +239,9 @@ class Trainer:
         gradients = [parameter.grad for parameter in self._parameters if parameter.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
         # The only point at which the processor waits for the device: three numbers in one transfer.
-        norm_of_sum, loss_sum, count = torch.stack(
-            [torch.as_tensor(x).to(norm) for x in (norm, sums.loss, sums.count)]
-        ).tolist()
+        norm = norm.to(torch.promote_types(norm.dtype, torch.float32))
+        numbers = [torch.as_tensor(number).to(norm) for number in (norm, sums.loss, sums.count)]
+        norm_of_sum, loss_sum, count = torch.stack(numbers).tolist()
         terms = max(count, 1.0)
         self._gradient_norm = norm_of_sum / terms
         if self._guard.allows(self.step, loss_sum / terms, self._gradient_norm):
@@ -259,8 +259,8 @@ class Trainer:
         self._loss.decide(self._rates.remaining_seconds(self.samples))
 
     def _set_learning_rate(self) -> None:
-        share = self._rates.time_share()
-        rate = learning_rate(self.config, self.samples, self._decay_samples, share)
+        decay_samples = self.config.decay_samples or self._rates.expected_samples(self.samples)
+        rate = learning_rate(self.config, self.samples, decay_samples)
         for group in self._optimizer.param_groups:
             group["lr"] = rate
 
