@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from hortus.language.batching import pad_left
 from hortus.language.config import GenerationConfig
@@ -41,7 +42,7 @@ class Row:
 
 @torch.inference_mode()
 def continue_rows(
-    network: nn.Module,
+    network: Any,
     rows: Sequence[Row],
     config: GenerationConfig,
     *,

@@ -6,21 +6,22 @@ on tokens is in `generation` and `scoring`, which know causal networks.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
 import torch
-from torch import nn
 
 from hortus.artifact import ModelCard, read_config, read_json, write_json
 from hortus.config import load_yaml
 from hortus.device import choose_device, choose_dtype
 from hortus.errors import ArtifactError, ConfigError, DataError
 from hortus.language.batching import batches_by_length
+from hortus.language.chat import plain_prompt, render_template
 from hortus.language.config import GenerationConfig
 from hortus.language.generation import Row, continue_rows
+from hortus.language.reading import Reader
 from hortus.language.sampling import uniform_numbers
 from hortus.language.scoring import (
     TextScores,
@@ -30,7 +31,6 @@ from hortus.language.scoring import (
     split_choice,
     windows,
 )
-from hortus.language.stopping import StopScanner
 from hortus.models import load_network, save_network
 from hortus.tokenizer import Tokenizer
 
@@ -56,11 +56,23 @@ class LanguageModel:
 
     Raises:
         ArtifactError: the tokenizer has more ids than the network has embeddings.
+
+    >>> from hortus.models.bloom import Bloom, BloomConfig
+    >>> from hortus.tokenizer import TokenizerConfig, train_tokenizer
+    >>> tokenizer = train_tokenizer(["to be or not to be"] * 9, TokenizerConfig(vocab_size=270))
+    >>> network = Bloom(BloomConfig(vocab_size=270, hidden_size=16, num_layers=1, num_heads=2))
+    >>> model = LanguageModel(network, tokenizer)
+    >>> isinstance(model.generate("to be", max_new_tokens=3), str), len(model.generate(["to", "be"]))
+    (True, 2)
+    >>> model.rank("to be", ["or", "not"]).shape, model.embed(["to", "be"]).shape
+    ((2,), (2, 16))
+    >>> model.score(["to be", ""]).num_tokens.tolist()[1]
+    0
     """
 
     def __init__(
         self,
-        network: nn.Module,
+        network: Any,
         tokenizer: Tokenizer,
         generation_config: GenerationConfig | None = None,
         card: ModelCard | None = None,
@@ -106,9 +118,13 @@ class LanguageModel:
         stored = next(network.parameters()).dtype
         wanted = stored if dtype == "auto" and stored == torch.float32 else choose_dtype(dtype, place)
         recipe = folder / "recipe.yaml"
+        tokenizer = Tokenizer.load(folder)
+        template = folder / "chat_template.jinja"
+        if template.is_file():
+            tokenizer.settings.setdefault("chat_template", template.read_text(encoding="utf-8"))
         return cls(
             network.to(device=place, dtype=wanted),
-            Tokenizer.load(folder),
+            tokenizer,
             GenerationConfig.read(folder),
             ModelCard.read(folder),
             max_length=max_length or _stored_length(read_config(folder)),
@@ -155,6 +171,7 @@ class LanguageModel:
         text: str | Sequence[str],
         *,
         truncate: bool = False,
+        parse_special: bool = False,
         batch_size: int = 16,
         progress: bool | None = None,
         **options: Any,
@@ -164,6 +181,7 @@ class LanguageModel:
         Args:
             text: an empty text starts where a document starts.
             truncate: cut the beginning off prompts that are too long instead of refusing them.
+            parse_special: read special tokens that the text spells out as those tokens.
             batch_size: texts run together, chosen by length.
             progress: show a bar on stderr; None shows it above a hundred texts.
             options: fields of `GenerationConfig`, e.g. temperature=0.8, seed=1.
@@ -178,8 +196,8 @@ class LanguageModel:
         """
         texts = _as_list(text)
         config = self.generation_config.replaced(**options)
-        rows = self._rows(texts, config, truncate)
-        readers = [_Reader(self.tokenizer, row, config.stop) for row in rows]
+        rows = self._rows(texts, config, truncate, parse_special)
+        readers = [Reader(self.tokenizer, row, config.stop) for row in rows]
         answers = dict(zip(map(id, rows), readers, strict=True))
         lengths = [len(row.prompt) for row in rows]
         batches = list(
@@ -192,14 +210,19 @@ class LanguageModel:
         answered = [reader.whole() for reader in readers]
         return answered[0] if isinstance(text, str) else answered
 
-    def stream(self, text: str, *, truncate: bool = False, **options: Any) -> Iterator[str]:
+    def stream(
+        self, text: str, *, truncate: bool = False, parse_special: bool = False, **options: Any
+    ) -> Iterator[str]:
         """As `generate` for one text, in pieces as they become certain.
 
         No piece ends inside a character, and no part of a stop string is ever yielded.
         """
         config = self.generation_config.replaced(**options)
-        (row,) = self._rows(_as_list(text), config, truncate)
-        reader = _Reader(self.tokenizer, row, config.stop)
+        (row,) = self._rows(_as_list([text], single=False), config, truncate, parse_special)
+        return self._pieces(row, config)
+
+    def _pieces(self, row: Row, config: GenerationConfig) -> Iterator[str]:
+        reader = Reader(self.tokenizer, row, config.stop)
         for _, token in self._continue([row], config):
             piece = reader.push(token)
             if piece:
@@ -207,6 +230,21 @@ class LanguageModel:
         rest = reader.finish()
         if rest:
             yield rest
+
+    def chat_prompt(self, turns: Sequence[Mapping[str, str]]) -> tuple[str, bool]:
+        """The prompt for the answer to a talk, and whether a chat template made it.
+
+        A templated prompt spells special tokens out: pass it on with `parse_special=True`.
+
+        Args:
+            turns: each with "role" (system, user or assistant) and "content".
+        """
+        template = self.tokenizer.settings.get("chat_template")
+        if not isinstance(template, str):
+            return plain_prompt(turns), False
+        ids = {"bos_token": self.tokenizer.bos_id, "eos_token": self.tokenizer.eos_id}
+        tokens = {name: "" if index is None else self.tokenizer.token(index) for name, index in ids.items()}
+        return render_template(template, turns, tokens), True
 
     def _continue(self, rows: Sequence[Row], config: GenerationConfig) -> Iterator[tuple[Row, int]]:
         ends = config.eos_token_id
@@ -221,16 +259,23 @@ class LanguageModel:
             num_tokens=self.tokenizer.vocab_size,
         )
 
-    def _rows(self, texts: Sequence[str], config: GenerationConfig, truncate: bool) -> list[Row]:
-        keep = max(self.max_length - config.max_new_tokens, self.max_length // 2, 1)
-        prompts = self._tokens(texts, self.max_length - 1, truncate, keep_last=keep)
-        prompts = [prompt or [self.separator_id] for prompt in prompts]
+    def _rows(
+        self, texts: Sequence[str], config: GenerationConfig, truncate: bool, parse_special: bool
+    ) -> list[Row]:
+        prompts = self.tokenizer.encode_batch(texts, parse_special=parse_special)
+        if truncate:
+            # Room for the new tokens is made at the prompt's cost, but at most half of it.
+            keep = max(self.max_length - config.max_new_tokens, self.max_length // 2, 1)
+            prompts = [prompt[-keep:] for prompt in prompts]
+        prompts = [self._cut(prompt, self.max_length - 1, False) or [self.separator_id] for prompt in prompts]
         uniforms = uniform_numbers(prompts, max(config.max_new_tokens, 1), config.seed)
         rooms = [min(config.max_new_tokens, self.max_length - len(prompt)) for prompt in prompts]
         return [Row(*parts) for parts in zip(prompts, uniforms, rooms, strict=True)]
 
     @overload
-    def rank(self, text: str, choices: Sequence[str], *, truncate: bool = False) -> np.ndarray: ...
+    def rank(  # type: ignore[overload-overlap]  # a str is a sequence of str, but the first one is tried first
+        self, text: str, choices: Sequence[str], *, truncate: bool = False
+    ) -> np.ndarray: ...
     @overload
     def rank(
         self, text: Sequence[str], choices: Sequence[Sequence[str]], *, truncate: bool = False
@@ -318,8 +363,9 @@ class LanguageModel:
         Raises:
             DataError: not text, or longer than `max_length`.
         """
-        rows = self._tokens(_as_list(texts), self.max_length, truncate)
-        means = mean_states(self.network, [row or [self.separator_id] for row in rows], self._pad_id)
+        encoded = self.tokenizer.encode_batch(_as_list(texts))
+        rows = [self._cut(row, self.max_length, truncate) or [self.separator_id] for row in encoded]
+        means = mean_states(self.network, rows, self._pad_id)
         return means[0] if isinstance(texts, str) else means
 
     @property
@@ -327,55 +373,15 @@ class LanguageModel:
         # Padding is never attended to, so any id does.
         return 0 if self.tokenizer.pad_id is None else self.tokenizer.pad_id
 
-    def _tokens(
-        self, texts: Sequence[str], most: int, truncate: bool, keep_last: int | None = None
-    ) -> list[list[int]]:
-        rows = self.tokenizer.encode_batch(texts)
-        return [self._cut(row, most, truncate, keep_last) for row in rows]
-
-    def _cut(self, row: list[int], most: int, truncate: bool, keep_last: int | None = None) -> list[int]:
-        if len(row) <= most and not (truncate and keep_last is not None and len(row) > keep_last):
-            return row
-        if not truncate:
+    def _cut(self, row: list[int], most: int, truncate: bool) -> list[int]:
+        """The last `most` tokens of a row; more are an error unless `truncate`."""
+        if len(row) > most and not truncate:
             raise DataError(
                 f"a text has {len(row)} tokens",
                 allowed=f"{most} or fewer (max_length={self.max_length})",
                 do="shorten it, or pass truncate=True to cut its beginning off",
             )
-        return row[-(most if keep_last is None else keep_last) :]
-
-
-class _Reader:
-    """Turns one row's tokens into text and finishes the row at a stop string."""
-
-    def __init__(self, tokenizer: Tokenizer, row: Row, stop: Sequence[str]):
-        self._tokenizer, self._row = tokenizer, row
-        self._stream = tokenizer.decode_stream()
-        self._scanner = StopScanner(stop)
-        self._stop = bool(stop)
-        self._pieces: list[str] = []
-
-    def push(self, token: int) -> str:
-        """The text that is certain after this token."""
-        return self._keep(self._scanner.push(self._stream.push(token)))
-
-    def finish(self) -> str:
-        """The text that was held back."""
-        if self._scanner.stopped:
-            return ""
-        return self._keep(self._scanner.push(self._stream.finish()) + self._scanner.finish())
-
-    def whole(self) -> str:
-        """All text of the finished row."""
-        if not self._stop:
-            return self._tokenizer.decode(self._row.tokens)
-        self.finish()
-        return "".join(self._pieces)
-
-    def _keep(self, piece: str) -> str:
-        self._pieces.append(piece)
-        self._row.finished = self._row.finished or self._scanner.stopped
-        return piece
+        return row[-most:]
 
 
 def _stored_length(settings: dict[str, Any]) -> int | None:

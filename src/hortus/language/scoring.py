@@ -12,11 +12,11 @@ Legend: B rows, T tokens, D width, V vocabulary, N counted tokens.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from hortus.language.batching import batches_by_length, pad_left, pad_right
 from hortus.models.decoder import open_decoder
@@ -76,7 +76,7 @@ def windows(num_tokens: int, longest: int, overlap: int) -> list[tuple[int, int,
 
 @torch.inference_mode()
 def score_tokens(
-    network: nn.Module, rows: Sequence[Sequence[int]], counted_from: Sequence[int], pad_id: int
+    network: Any, rows: Sequence[Sequence[int]], counted_from: Sequence[int], pad_id: int
 ) -> np.ndarray:
     """Sum of log-probabilities of each row's tokens from `counted_from` (1 or more) on.
 
@@ -97,7 +97,7 @@ def score_tokens(
     return sums
 
 
-def token_log_probabilities(network: nn.Module, hidden: Tensor, targets: Tensor) -> np.ndarray:
+def token_log_probabilities(network: Any, hidden: Tensor, targets: Tensor) -> np.ndarray:
     """log softmax(head(hidden))[target] in chunks: (N, D), (N,) -> (N,) fp64."""
     chunk = max(1, _MOST_LOGITS // network.config.vocab_size)
     pieces = []
@@ -110,7 +110,7 @@ def token_log_probabilities(network: nn.Module, hidden: Tensor, targets: Tensor)
 
 @torch.inference_mode()
 def score_choices(
-    network: nn.Module,
+    network: Any,
     contexts: Sequence[Sequence[int]],
     choices: Sequence[Sequence[Sequence[int]]],
     pad_id: int,
@@ -139,7 +139,7 @@ def score_choices(
 
 
 def _score_continuations(
-    network: nn.Module, ids: Tensor, mask: Tensor | None, flat: list[tuple[int, Sequence[int]]], pad_id: int
+    network: Any, ids: Tensor, mask: Tensor | None, flat: list[tuple[int, Sequence[int]]], pad_id: int
 ) -> np.ndarray:
     """(len(flat),) sums for (row of the context, choice) pairs after (B, T) contexts padded on the left."""
     device = _device(network)
@@ -166,7 +166,7 @@ def _score_continuations(
 
 
 @torch.inference_mode()
-def mean_states(network: nn.Module, rows: Sequence[Sequence[int]], pad_id: int) -> np.ndarray:
+def mean_states(network: Any, rows: Sequence[Sequence[int]], pad_id: int) -> np.ndarray:
     """Mean of the last layer's states over each row's tokens.
 
     Returns:
@@ -183,5 +183,5 @@ def mean_states(network: nn.Module, rows: Sequence[Sequence[int]], pad_id: int) 
     return result
 
 
-def _device(network: nn.Module) -> torch.device:
+def _device(network: Any) -> torch.device:
     return next(network.parameters()).device

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -16,7 +18,8 @@ def describe_step(network: Bloom, step: Step) -> Tensor:
     """Append the operations of one step; return the buffer (B, V) that will hold the logits."""
     slopes = torch.tensor(alibi_slopes(network.config.num_heads))
     states = step.norm(step.embed(network.embedding.weight), network.embedding_norm)
-    for layer, block in enumerate(network.blocks):
+    blocks: Any = network.blocks
+    for layer, block in enumerate(blocks):
         normed = step.norm(states, block.attention_norm)
         fused = step.linear(
             normed, block.attention.query_key_value.weight, block.attention.query_key_value.bias

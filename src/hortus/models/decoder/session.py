@@ -8,9 +8,10 @@ from __future__ import annotations
 import copy
 import ctypes
 from collections.abc import Callable
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from hortus.models.decoder.compiler import load_kernels
 from hortus.models.decoder.program import Step
@@ -42,7 +43,7 @@ class Decoder:
     (torch.Size([1, 32]), 4)
     """
 
-    def __init__(self, network: nn.Module, batch: int, capacity: int):
+    def __init__(self, network: Any, batch: int, capacity: int):
         self.network = network
         config, weight = network.config, next(network.parameters())
         self.cache = StaticCache(
@@ -113,11 +114,11 @@ class CompiledDecoder(Decoder):
 
     def __init__(
         self,
-        network: nn.Module,
+        network: Any,
         batch: int,
         capacity: int,
         kernels: ctypes.CDLL,
-        describe: Callable[[nn.Module, Step], Tensor],
+        describe: Callable[[Any, Step], Tensor],
     ):
         super().__init__(network, batch, capacity)
         self._kernels, self._describe = kernels, describe
@@ -145,7 +146,7 @@ class CompiledDecoder(Decoder):
         return self._mask.argmax(1)
 
 
-def open_decoder(network: nn.Module, batch: int, capacity: int) -> Decoder:
+def open_decoder(network: Any, batch: int, capacity: int) -> Decoder:
     """The fastest decoder for this network on its device.
 
     Args:
@@ -160,7 +161,7 @@ def open_decoder(network: nn.Module, batch: int, capacity: int) -> Decoder:
     return Decoder(network, batch, capacity)
 
 
-def _fits_kernels(network: nn.Module) -> bool:
+def _fits_kernels(network: Any) -> bool:
     return all(
         weight.device.type == "cpu" and weight.dtype == torch.float32 and weight.is_contiguous()
         for weight in network.parameters()
