@@ -138,6 +138,17 @@ def test_dialogues_are_gathered_and_those_with_one_opening_stay_together():
     assert list(builtin.gather([])) == []
 
 
+def test_dialogue_files_with_a_missing_dash_or_many_turns(tmp_path):
+    path = tmp_path / "a.yml"
+    path.write_text("conversations:\n- - q\n  - 5\n- one\n  - string\n- [" + "t, " * 90 + "t]\n")
+    dialogues = list(builtin._dialogues(path))
+    assert dialogues[:2] == [["q", "5"], ["one - string"]]
+    assert [len(turns) for turns in dialogues[2:]] == [40, 40, 11]
+    path.write_text("categories: [a]\n")
+    with pytest.raises(DataError, match="a.yml is no dialogue file"):
+        list(builtin._dialogues(path))
+
+
 def test_chatterbot_has_no_dialogue_on_both_sides(tmp_path):
     pytest.importorskip("chatterbot_corpus")
     statistics = build_corpus(CorpusConfig(sources=("chatterbot",)), tmp_path)

@@ -63,7 +63,8 @@ def _dialogues(path: Path) -> Iterator[list[str]]:
             f"{path} is no dialogue file: {error}", do="install chatterbot-corpus again"
         ) from error
     for turns in conversations:
-        lines = [str(turn).strip() for turn in turns]
+        # A few dialogues lack the second dash, which makes them one string.
+        lines = [turns.strip()] if isinstance(turns, str) else [str(turn).strip() for turn in turns]
         for start in range(0, len(lines), MAX_TURNS):
             yield lines[start : start + MAX_TURNS]
 
