@@ -2,10 +2,12 @@
 
     python benchmarks/bloom.py                              # every row (about 15 minutes on two cores)
     python benchmarks/bloom.py --rows training prefill      # some of them
+    python benchmarks/bloom.py --rows long --rounds 3 --add # more rounds to those already stored
 
 Both sides have the same weights, the same number format (bfloat16 where the processor multiplies in it, else
-float32) and two threads, and take turns in one process; a figure is the median of the rounds. The peer is the
-faster of eager and torch.compile, decided by its own warm steps. A training step is forward, backward,
+float32) and two threads, and take turns, each in a process of its own: in one process the first to free its
+activations makes the other fetch them from the system again. Two warm steps come first; a figure is the median of the rounds. The peer is the
+faster of its eager and its compiled median. A training step is forward, backward,
 clipping and fused AdamW. Prefill fills the key-value cache of a prompt and gives the last logits.
 
 Peak memory is taken in a fresh process a side: the largest resident set over three steps, less the resident
@@ -43,6 +45,8 @@ from hortus.objectives.causal import CausalLanguageModeling
 RESULTS = Path(__file__).parent / "results" / "bloom.json"
 CPU = torch.device("cpu")
 LAYERS, WIDTH, HEADS = 8, 512, 8
+SIDES = ["ours", "compiled", "eager"]
+WARM_STEPS = 2
 Step = Callable[[], Any]
 
 # Row: (kind, batch, tokens, vocabulary, target).
@@ -61,35 +65,45 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--rows", nargs="+", choices=[*ROWS, "generation"], default=[*ROWS, "generation"])
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--add", action="store_true", help="keep the stored rounds and add to them")
+    parser.add_argument("--peer", nargs="+", choices=["eager", "compiled"], default=["compiled", "eager"])
     parser.add_argument("--dtype", default="auto", help="of training: auto, float32 or bfloat16")
-    parser.add_argument("--peak-of", choices=["ours", "eager", "compiled"], help=argparse.SUPPRESS)
+    parser.add_argument("--peak-of", choices=SIDES, help=argparse.SUPPRESS)
+    parser.add_argument("--work-as", choices=SIDES, help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(2)
     dtype = choose_dtype(options.dtype, CPU)
     if options.peak_of:
         print(peak_bytes(options.peak_of, options.rows[0], dtype))
         return
+    if options.work_as:
+        work(options.work_as, options.rows[0], dtype)
+        return
     for row in options.rows:
         if row != "generation":
-            save(row, measure(row, dtype, options.rounds))
+            earlier = stored().get(row, {}).get("all_seconds", {}) if options.add else {}
+            save(row, measure(row, dtype, options.rounds, options.peer, earlier))
     if "generation" in options.rows:
         generation = Path(__file__).with_name("bloom_generation.py")
         subprocess.run([sys.executable, str(generation)], check=True)
     show()
 
 
-def measure(row: str, dtype: torch.dtype, rounds: int) -> dict[str, Any]:
+def measure(
+    row: str, dtype: torch.dtype, rounds: int, modes: list[str], earlier: dict[str, list[float]]
+) -> dict[str, Any]:
     """One row: figures of both sides, their ratio and the ratio's limit."""
     kind, batch, tokens, vocabulary, target = ROWS[row]
-    work = {"work": f"{kind} {batch}x{tokens}, vocabulary {vocabulary:,}", "target": target}
+    title = {"work": f"{kind} {batch}x{tokens}, vocabulary {vocabulary:,}", "target": target}
     if kind == "memory":
-        return work | {"dtype": name_of(dtype)} | memory_figures(row, dtype)
+        return title | {"dtype": name_of(dtype)} | memory_figures(row, dtype)
     dtype = torch.float32 if kind == "prefill" else dtype
-    config, ours, peer = build(vocabulary)
-    prompt = torch.randint(0, vocabulary, (batch, tokens))
-    make = training_step if kind == "training" else prefill_step
-    with torch.inference_mode(kind == "prefill"):
-        figures = alternate(make("ours", ours, prompt, dtype), make, peer, prompt, dtype, rounds)
+    config = BloomConfig(vocab_size=vocabulary, hidden_size=WIDTH, num_layers=LAYERS, num_heads=HEADS)
+    taken = alternate(row, ["ours", *modes], dtype, rounds)
+    taken = {side: earlier.get(side, []) + taken.get(side, []) for side in {*earlier, *taken}}
+    medians = {side: statistics.median(values) for side, values in taken.items()}
+    mode = min(medians.keys() - {"ours"}, key=lambda side: medians[side])
+    figures = {"our_seconds": medians["ours"], "peer_seconds": medians[mode], "peer_mode": mode}
     peak = matmul_peak_flops(CPU, dtype)
     passes = 3 if kind == "training" else 1
     # The embedding is multiplied in the head only, which prefill runs on one token a row.
@@ -99,7 +113,7 @@ def measure(row: str, dtype: torch.dtype, rounds: int) -> dict[str, Any]:
     limit = figures["peer_seconds"] * peak / (product_flops + attention_flops)
     ratio = figures["peer_seconds"] / figures["our_seconds"]
     return (
-        work
+        title
         | figures
         | {
             "dtype": name_of(dtype),
@@ -111,24 +125,26 @@ def measure(row: str, dtype: torch.dtype, rounds: int) -> dict[str, Any]:
             "our_share_of_peak": product_flops / figures["our_seconds"] / peak,
             "peer_share_of_peak": product_flops / figures["peer_seconds"] / peak,
             "peak_gflops": peak / 1e9,
-            "rounds": rounds,
+            "all_seconds": {side: [round(value, 4) for value in taken[side]] for side in sorted(taken)},
         }
     )
 
 
-def build(vocabulary: int) -> tuple[BloomConfig, Bloom, Any]:
-    """The two networks with equal weights."""
-    import transformers
-
+def build(side: str, vocabulary: int) -> Any:
+    """The network of a side; both sides get the same weights."""
     torch.manual_seed(0)
     config = BloomConfig(vocab_size=vocabulary, hidden_size=WIDTH, num_layers=LAYERS, num_heads=HEADS)
     ours = Bloom(config)
+    if side == "ours":
+        return ours
+    import transformers
+
     peer = build_peer(transformers, config)
     state = {FAMILY.names.published(name): tensor for name, tensor in ours.state_dict().items()}
     missing, unexpected = peer.load_state_dict(state, strict=False)
     if unexpected or missing != ["lm_head.weight"]:
         raise SystemExit(f"the two networks do not match: {missing} {unexpected}")
-    return config, ours, peer
+    return peer
 
 
 def build_peer(transformers: Any, config: BloomConfig) -> Any:
@@ -194,28 +210,48 @@ def prefill_step(side: str, network: Any, prompt: torch.Tensor, dtype: torch.dty
     return lambda: forward(input_ids=prompt, use_cache=True, logits_to_keep=1).logits
 
 
-def alternate(
-    ours: Step, make: Callable[..., Step], network: Any, prompt: torch.Tensor, dtype: torch.dtype, rounds: int
-) -> dict[str, Any]:
-    """Median seconds of our step and of the peer's better one, taken in turns."""
-    seconds(ours)
-    candidates = {side: make(side, network, prompt, dtype) for side in ("compiled", "eager")}
-    warm = {}
-    for side, step in candidates.items():
-        seconds(step)
-        warm[side] = seconds(step)
-    better = min(warm, key=lambda side: warm[side])
-    taken: dict[str, list[float]] = {"ours": [], "peer": []}
-    for _ in range(rounds):
-        taken["ours"].append(seconds(ours))
-        taken["peer"].append(seconds(candidates[better]))
-    return {
-        "our_seconds": statistics.median(taken["ours"]),
-        "peer_seconds": statistics.median(taken["peer"]),
-        "peer_mode": better,
-        "peer_warm_seconds": warm,
-        "all_seconds": taken,
-    }
+def alternate(row: str, sides: list[str], dtype: torch.dtype, rounds: int) -> dict[str, list[float]]:
+    """Seconds of each side, one step each in turn, after warm steps."""
+    command = [sys.executable, __file__, "--rows", row, "--dtype", name_of(dtype), "--work-as"]
+    taken: dict[str, list[float]] = {side: [] for side in sides}
+    with contextlib.ExitStack() as stack:
+        pipes: dict[str, Any] = {}
+        for side in sides:
+            pipe = subprocess.Popen(
+                [*command, side], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            )
+            pipes[side] = stack.enter_context(pipe)
+            for _ in range(WARM_STEPS):
+                ask(pipes[side])
+        for _ in range(rounds):
+            for side in sides:
+                taken[side].append(ask(pipes[side]))
+        for pipe in pipes.values():
+            pipe.stdin.close()
+    return taken
+
+
+def ask(pipe: Any) -> float:
+    """Seconds that a worker needed for one more step."""
+    pipe.stdin.write("step\n")
+    pipe.stdin.flush()
+    answer = pipe.stdout.readline()
+    if not answer:
+        raise SystemExit("a worker ended early; its message is above")
+    time.sleep(0.1)  # its threads spin for a moment after the last product
+    return float(answer)
+
+
+def work(side: str, row: str, dtype: torch.dtype) -> None:
+    """Take one step for every line of input, answering with its seconds."""
+    kind, batch, tokens, vocabulary, _ = ROWS[row]
+    network = build(side, vocabulary)
+    prompt = torch.randint(0, vocabulary, (batch, tokens), generator=torch.Generator().manual_seed(1))
+    make = training_step if kind == "training" else prefill_step
+    with torch.inference_mode(kind == "prefill"):
+        step = make(side, network, prompt, dtype)
+        for _ in sys.stdin:
+            print(seconds(step), flush=True)
 
 
 def seconds(step: Step) -> float:
@@ -270,19 +306,23 @@ def name_of(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
+def stored() -> dict[str, Any]:
+    """Rows measured so far."""
+    return json.loads(RESULTS.read_text())["rows"] if RESULTS.is_file() else {}
+
+
 def save(row: str, figures: dict[str, Any]) -> None:
     """Merge one row into the results file."""
-    stored = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {"rows": {}}
-    stored["rows"][row] = figures | {"machine": describe_machine()}
+    rows = stored() | {row: figures | {"machine": describe_machine()}}
     RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(stored, indent=1) + "\n")
+    RESULTS.write_text(json.dumps({"rows": rows}, indent=1) + "\n")
 
 
 def show() -> None:
     """Print every stored row."""
     heads = ("dtype", "ours", "peer", "ratio", "target", "limit", "share")
     print("{:44s} {:9s} {:>12s} {:>12s} {:>6s} {:>6s} {:>6s} {:>6s}".format("work", *heads))
-    for figures in json.loads(RESULTS.read_text())["rows"].values():
+    for figures in stored().values():
         if "our_bytes" in figures:
             ours, peer = (f"{figures[side] / 1e9:.2f} GB" for side in ("our_bytes", "peer_bytes"))
         else:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from hortus.models.layers.cross_entropy import linear_cross_entropy
+from hortus.models.layers.memory import keep_freed_memory
 
 __all__ = ["CausalLanguageModeling"]
 
@@ -20,6 +21,8 @@ class CausalLanguageModeling:
 
     A batch is {"input_ids": (B, T), optionally "segment_ids": (B, T)}. Neighbouring tokens with equal segment
     ids are one document: attention and loss stay inside it. A negative id marks padding.
+
+    A process that makes one keeps freed memory for the next step (`hortus.models.layers.memory`).
 
     Args:
         network: an nn.Module with `.hidden(input_ids, segment_ids=)` and `.head_weight` (V, D).
@@ -35,6 +38,7 @@ class CausalLanguageModeling:
     def __init__(self, network: Any, *, chunk: int | None = None):
         self.network: nn.Module = network
         self._language = network
+        keep_freed_memory()
         self.chunk = chunk
 
     def loss(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, dict[str, tuple[Tensor, Tensor]]]:

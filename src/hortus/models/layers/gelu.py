@@ -1,7 +1,7 @@
 """GELU in its tanh form, through the sigmoid.
 
 0.5·x·(1 + tanh(u)) = x·sigmoid(2u) with u = √(2/π)·(x + 0.044715·x³) (Hendrycks & Gimpel 2016). In fp32 on
-AVX2 the vector exp behind the sigmoid is three times as fast as tanh: forward and backward take 0.55 of
+AVX2 the vector exp behind the sigmoid is three times as fast as tanh: forward and backward take 0.70 of
 PyTorch's own. Only the input is kept for the backward pass.
 """
 
@@ -19,14 +19,14 @@ __all__ = ["gelu"]
 
 _LINEAR = 2 * math.sqrt(2 / math.pi)
 _CUBIC = 0.044715 * _LINEAR
-_CHUNK = 2**17  # elements at a time, so that the steps between meet in the cache
+_CHUNK = 2**19  # elements at a time: the steps between meet in the cache; 2**16 and 2**22 were slower
 
 
 def gelu(states: Tensor) -> Tensor:
     """Elementwise GELU, tanh form.
 
-    >>> gelu(torch.tensor([-1.0, 0.0, 1.0])).round(decimals=4).tolist()
-    [-0.1588, 0.0, 0.8412]
+    >>> gelu(torch.tensor([-1.0, 0.0, 1.0]))
+    tensor([-0.1588,  0.0000,  0.8412])
     """
     if states.device.type != "cpu" or states.dtype != torch.float32 or torch.compiler.is_compiling():
         return F.gelu(states, approximate="tanh")
