@@ -6,11 +6,11 @@
 
 Both sides have the same weights, the same number format (bfloat16 where the processor multiplies in it, else
 float32) and two threads, and take turns, each in a process of its own: in one process the first to free its
-activations makes the other fetch them from the system again. Two warm steps come first; a figure is the median of the rounds. The peer is the
-faster of its eager and its compiled median. A training step is forward, backward,
+activations would make the other fetch them from the system again. After two warm steps a figure is the median
+of the rounds; the peer is the faster of its eager and compiled medians. A step is forward, backward,
 clipping and fused AdamW. Prefill fills the key-value cache of a prompt and gives the last logits.
 
-Peak memory is taken in a fresh process a side: the largest resident set over three steps, less the resident
+Peak memory is taken in a fresh process a side: the largest resident set over two steps, less the resident
 set after importing the libraries, so weights, gradients and optimizer state count. For the peer it is the
 smaller of eager and compiled.
 
@@ -81,7 +81,7 @@ def main() -> None:
         return
     for row in options.rows:
         if row != "generation":
-            earlier = stored().get(row, {}).get("all_seconds", {}) if options.add else {}
+            earlier = stored().get(row, {}).get("all", {}) if options.add else {}
             save(row, measure(row, dtype, options.rounds, options.peer, earlier))
     if "generation" in options.rows:
         generation = Path(__file__).with_name("bloom_generation.py")
@@ -90,20 +90,24 @@ def main() -> None:
 
 
 def measure(
-    row: str, dtype: torch.dtype, rounds: int, modes: list[str], earlier: dict[str, list[float]]
+    row: str, dtype: torch.dtype, rounds: int, modes: list[str], earlier: dict[str, Any]
 ) -> dict[str, Any]:
     """One row: figures of both sides, their ratio and the ratio's limit."""
     kind, batch, tokens, vocabulary, target = ROWS[row]
     title = {"work": f"{kind} {batch}x{tokens}, vocabulary {vocabulary:,}", "target": target}
     if kind == "memory":
-        return title | {"dtype": name_of(dtype)} | memory_figures(row, dtype)
+        return title | {"dtype": name_of(dtype)} | memory_figures(row, dtype, modes, earlier)
     dtype = torch.float32 if kind == "prefill" else dtype
     config = BloomConfig(vocab_size=vocabulary, hidden_size=WIDTH, num_layers=LAYERS, num_heads=HEADS)
-    taken = alternate(row, ["ours", *modes], dtype, rounds)
+    taken = alternate_processes(row, ["ours", *modes], dtype, rounds)
     taken = {side: earlier.get(side, []) + taken.get(side, []) for side in {*earlier, *taken}}
     medians = {side: statistics.median(values) for side, values in taken.items()}
     mode = min(medians.keys() - {"ours"}, key=lambda side: medians[side])
-    figures = {"our_seconds": medians["ours"], "peer_seconds": medians[mode], "peer_mode": mode}
+    figures: dict[str, Any] = {
+        "our_seconds": medians["ours"],
+        "peer_seconds": medians[mode],
+        "peer_mode": mode,
+    }
     peak = matmul_peak_flops(CPU, dtype)
     passes = 3 if kind == "training" else 1
     # The embedding is multiplied in the head only, which prefill runs on one token a row.
@@ -125,26 +129,24 @@ def measure(
             "our_share_of_peak": product_flops / figures["our_seconds"] / peak,
             "peer_share_of_peak": product_flops / figures["peer_seconds"] / peak,
             "peak_gflops": peak / 1e9,
-            "all_seconds": {side: [round(value, 4) for value in taken[side]] for side in sorted(taken)},
+            "all": {side: [round(value, 4) for value in taken[side]] for side in sorted(taken)},
         }
     )
 
 
-def build(side: str, vocabulary: int) -> Any:
-    """The network of a side; both sides get the same weights."""
+def build(vocabulary: int) -> tuple[BloomConfig, Bloom, Any]:
+    """The shape and the two networks with equal weights, ours first."""
+    import transformers
+
     torch.manual_seed(0)
     config = BloomConfig(vocab_size=vocabulary, hidden_size=WIDTH, num_layers=LAYERS, num_heads=HEADS)
     ours = Bloom(config)
-    if side == "ours":
-        return ours
-    import transformers
-
     peer = build_peer(transformers, config)
     state = {FAMILY.names.published(name): tensor for name, tensor in ours.state_dict().items()}
     missing, unexpected = peer.load_state_dict(state, strict=False)
     if unexpected or missing != ["lm_head.weight"]:
         raise SystemExit(f"the two networks do not match: {missing} {unexpected}")
-    return peer
+    return config, ours, peer
 
 
 def build_peer(transformers: Any, config: BloomConfig) -> Any:
@@ -210,7 +212,20 @@ def prefill_step(side: str, network: Any, prompt: torch.Tensor, dtype: torch.dty
     return lambda: forward(input_ids=prompt, use_cache=True, logits_to_keep=1).logits
 
 
-def alternate(row: str, sides: list[str], dtype: torch.dtype, rounds: int) -> dict[str, list[float]]:
+def alternate(steps: dict[str, Step], rounds: int) -> dict[str, list[float]]:
+    """Seconds of each side, one step each in turn in this process, after one warm step of each."""
+    for step in steps.values():
+        step()
+    taken: dict[str, list[float]] = {side: [] for side in steps}
+    for _ in range(rounds):
+        for side, step in steps.items():
+            taken[side].append(seconds(step))
+    return taken
+
+
+def alternate_processes(
+    row: str, sides: list[str], dtype: torch.dtype, rounds: int
+) -> dict[str, list[float]]:
     """Seconds of each side, one step each in turn, after warm steps."""
     command = [sys.executable, __file__, "--rows", row, "--dtype", name_of(dtype), "--work-as"]
     taken: dict[str, list[float]] = {side: [] for side in sides}
@@ -245,7 +260,9 @@ def ask(pipe: Any) -> float:
 def work(side: str, row: str, dtype: torch.dtype) -> None:
     """Take one step for every line of input, answering with its seconds."""
     kind, batch, tokens, vocabulary, _ = ROWS[row]
-    network = build(side, vocabulary)
+    _, ours, peer = build(vocabulary)
+    network = ours if side == "ours" else peer
+    del ours, peer
     prompt = torch.randint(0, vocabulary, (batch, tokens), generator=torch.Generator().manual_seed(1))
     make = training_step if kind == "training" else prefill_step
     with torch.inference_mode(kind == "prefill"):
@@ -261,16 +278,15 @@ def seconds(step: Step) -> float:
     return time.perf_counter() - start
 
 
-def memory_figures(row: str, dtype: torch.dtype) -> dict[str, Any]:
+def memory_figures(row: str, dtype: torch.dtype, modes: list[str], earlier: dict[str, Any]) -> dict[str, Any]:
     """Peak bytes of both sides, each in a process of its own."""
     command = [sys.executable, __file__, "--rows", row, "--dtype", name_of(dtype), "--peak-of"]
-    peaks = {
-        side: int(
-            subprocess.run([*command, side], check=True, capture_output=True, text=True).stdout.split()[-1]
-        )
-        for side in ("ours", "eager", "compiled")
-    }
-    better = min(("eager", "compiled"), key=lambda side: peaks[side])
+    peaks = dict(earlier)
+    for side in ["ours", *modes]:
+        if side not in peaks:
+            done = subprocess.run([*command, side], check=True, stdout=subprocess.PIPE, text=True)
+            peaks[side] = int(done.stdout.split()[-1])
+    better = min(peaks.keys() - {"ours"}, key=lambda side: peaks[side])
     _, _, _, vocabulary, _ = ROWS[row]
     shape = BloomConfig(vocab_size=vocabulary, hidden_size=WIDTH, num_layers=LAYERS, num_heads=HEADS)
     ratio, limit = peaks["ours"] / peaks[better], 16 * shape.num_parameters / peaks[better]
@@ -278,15 +294,15 @@ def memory_figures(row: str, dtype: torch.dtype) -> dict[str, Any]:
         "our_bytes": peaks["ours"],
         "peer_bytes": peaks[better],
         "peer_mode": better,
-        "peer_both": {side: peaks[side] for side in ("eager", "compiled")},
         "ratio": ratio,
         "limit": limit,
         "share_of_limit": limit / ratio,
+        "all": peaks,
     }
 
 
 def peak_bytes(side: str, row: str, dtype: torch.dtype) -> int:
-    """Growth of the largest resident set over three training steps of one side."""
+    """Growth of the largest resident set over two training steps of one side."""
     import transformers
 
     _, batch, tokens, vocabulary, _ = ROWS[row]
@@ -296,7 +312,7 @@ def peak_bytes(side: str, row: str, dtype: torch.dtype) -> int:
     torch.manual_seed(0)
     network = Bloom(config) if side == "ours" else build_peer(transformers, config)
     step = training_step(side, network, torch.randint(0, vocabulary, (batch, tokens)), dtype)
-    for _ in range(3):
+    for _ in range(2):
         step()
     return 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - baseline)
 
