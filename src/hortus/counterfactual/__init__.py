@@ -13,7 +13,8 @@ from hortus.counterfactual.config import PRESETS, VCNetSettings
 from hortus.registry import require
 
 if TYPE_CHECKING:
-    from hortus.counterfactual.baselines import CounterNet, DiCE, GradientSearch, NearestRow
+    from hortus.counterfactual.baselines import DiCE, GradientSearch, NearestRow
+    from hortus.counterfactual.counternet import CounterNet
     from hortus.counterfactual.evaluate import evaluate
     from hortus.counterfactual.posthoc import PostHocVCNet
     from hortus.counterfactual.vcnet import VCNet, VCNetRegressor
@@ -32,7 +33,7 @@ __all__ = [
 ]
 
 _HOMES = {"VCNet": "vcnet", "VCNetRegressor": "vcnet", "PostHocVCNet": "posthoc", "evaluate": "evaluate"}
-_HOMES |= dict.fromkeys(("CounterNet", "DiCE", "GradientSearch", "NearestRow"), "baselines")
+_HOMES |= dict.fromkeys(("DiCE", "GradientSearch", "NearestRow"), "baselines") | {"CounterNet": "counternet"}
 
 
 def __getattr__(name: str) -> Any:

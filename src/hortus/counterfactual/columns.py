@@ -114,7 +114,9 @@ def check_names(names: Collection[str], known: Collection[str], where: str) -> N
         raise ConfigError(f"{where}={names!r} is a text", allowed="a list of column names")
     for name in names:
         if name not in known:
-            raise ConfigError(f"{where} names {name!r}, which is no column", do=nearest(str(name), map(str, known)))
+            raise ConfigError(
+                f"{where} names {name!r}, which is no column", do=nearest(str(name), map(str, known))
+            )
 
 
 def _looks_categorical(series: pd.Series) -> bool:
@@ -149,9 +151,7 @@ def read_numbers(series: pd.Series) -> np.ndarray:
             do="mend the value, or name the column in categorical",
         ) from error
     if np.isinf(values).any():
-        raise DataError(
-            f"column {series.name!r} contains infinity", allowed="finite numbers and empty cells"
-        )
+        raise DataError(f"column {series.name!r} contains infinity", allowed="finite numbers and empty cells")
     return values
 
 
@@ -206,7 +206,9 @@ def describe_columns(columns: Sequence[Column], immutable: Collection[str]) -> p
     for column in columns:
         if isinstance(column, NumberColumn):
             kind, places = "number", column.decimals
-            holds = f"{column.low:g} to {column.high:g}" + (f", {places} decimals" if places is not None else "")
+            holds = f"{column.low:g} to {column.high:g}" + (
+                f", {places} decimals" if places is not None else ""
+            )
         elif isinstance(column, CategoryColumn):
             kind = "ordered category" if column.ordered else "category"
             holds = f"{len(column.categories)}: {', '.join(map(str, column.categories[:6]))}"
@@ -236,4 +238,4 @@ def column_from_json(value: Mapping[str, Any]) -> Column:
     kind = _KINDS[values.pop("kind")]
     if "categories" in values:
         values["categories"] = tuple(values["categories"])
-    return kind(**values)  # type: ignore[no-any-return]
+    return kind(**values)

@@ -16,7 +16,7 @@ __all__ = ["METHODS", "PRESETS", "StageConfig", "VCNetSettings", "resolve_settin
 
 METHODS = ("vcnet", "posthoc", "counternet", "gradient", "nearest", "dice")
 
-_AUTOMATIC_STEPS = 4000
+_AUTOMATIC_STEPS = 2500
 _FEWEST_EPOCHS, _MOST_EPOCHS = 20, 200
 
 
@@ -33,20 +33,20 @@ class VCNetSettings:
     batch_size: int = 128
     """Rows in one step."""
     epochs: int | None = None
-    """Passes over the table (default: as many as make about 4,000 steps, from 20 to 200)."""
+    """Passes over the table (default: as many as make about 2,500 steps, from 20 to 200)."""
     share_size: int = 128
     """Width of the layer that predictor and encoder share (S)."""
     middle_size: int = 64
     """Width of the hidden layer of encoder and decoder (M)."""
     latent_size: int = 16
     """Dimensions of the latent code (L)."""
-    prediction_weight: float = 1.0
+    prediction_weight: float = 10.0
     """Weight of the prediction loss."""
     reconstruction_weight: float = 1.0
     """Weight of the reconstruction loss."""
-    kl_step: float = 0.01
+    kl_step: float = 0.1
     """What is added to the weight of the Kullback-Leibler term after each epoch; it starts at 0."""
-    kl_max: float = 0.05
+    kl_max: float = 1.0
     """Largest weight of the Kullback-Leibler term."""
 
     def __post_init__(self) -> None:
@@ -71,7 +71,13 @@ class VCNetSettings:
 
 
 def _published(
-    learning_rate: float, batch: int, epochs: int, prediction: float, reconstruction: float, sizes: str, kl: str
+    learning_rate: float,
+    batch: int,
+    epochs: int,
+    prediction: float,
+    reconstruction: float,
+    sizes: str,
+    kl: str,
 ) -> VCNetSettings:
     latent, share, middle = map(int, sizes.split())
     step, most = map(float, kl.split())

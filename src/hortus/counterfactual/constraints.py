@@ -1,6 +1,6 @@
 """What may change at call time: immutable columns, bounds, directions; and making a candidate obey.
 
-    N rows, P number columns, Q category columns
+N rows, P number columns, Q category columns
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Limits:
         return Rows(numbers, np.where(keep, original.codes, candidate.codes))
 
     def snap_back(self, candidate: Rows, original: Rows, rows: np.ndarray, threshold: np.ndarray) -> Rows:
-        """The candidate with the changes of less than `threshold` (P,) undone where the limits let them be."""
+        """The candidate with changes of less than `threshold` (P,) undone where the limits allow it."""
         small = np.abs(candidate.numbers - original.numbers) < threshold
         inside = (original.numbers >= _take(self.lower, rows)) & (original.numbers <= _take(self.upper, rows))
         return Rows(np.where(small & inside, original.numbers, candidate.numbers), candidate.codes)
@@ -106,9 +106,7 @@ def build_limits(
             "every column is immutable", allowed="at least one that may change", do="shorten immutable"
         )
     one_row = (1, len(encoder.numbers))
-    limits = Limits(
-        fixed_numbers, fixed_codes, np.full(one_row, -np.inf), np.full(one_row, np.inf), [], {}
-    )
+    limits = Limits(fixed_numbers, fixed_codes, np.full(one_row, -np.inf), np.full(one_row, np.inf), [], {})
     for place, column in enumerate(encoder.numbers):
         if column.name in bounds:
             limits.lower[0, place], limits.upper[0, place] = _number_bounds(column, bounds[column.name])
@@ -124,7 +122,10 @@ def build_limits(
 def _number_bounds(column: NumberColumn, value: Sequence[Any]) -> tuple[float, float]:
     where = f"bounds of {column.name!r}"
     try:
-        low, high = (open_end if end is None else float(end) for end, open_end in zip(value, (-math.inf, math.inf), strict=True))
+        low, high = (
+            open_end if end is None else float(end)
+            for end, open_end in zip(value, (-math.inf, math.inf), strict=True)
+        )
     except (TypeError, ValueError) as error:
         raise ConfigError(
             f"{where} are {value!r}", allowed="a pair (low, high) of numbers, None for an open end"
@@ -134,8 +135,9 @@ def _number_bounds(column: NumberColumn, value: Sequence[Any]) -> tuple[float, f
     if column.decimals is not None:
         # Values are rounded, so bounds between two of them mean the inner ones.
         unit = 10.0**column.decimals
-        low, high = math.ceil(low * unit - 1e-9) / unit if math.isfinite(low) else low, (
-            math.floor(high * unit + 1e-9) / unit if math.isfinite(high) else high
+        low, high = (
+            math.ceil(low * unit - 1e-9) / unit if math.isfinite(low) else low,
+            (math.floor(high * unit + 1e-9) / unit if math.isfinite(high) else high),
         )
     if low > column.high or high < column.low or low > high:
         raise ConfigError(
@@ -151,13 +153,13 @@ def _allowed_categories(column: CategoryColumn, values: Sequence[Any]) -> np.nda
     for value in values:
         if value not in column.categories:
             known = nearest(str(value), map(str, column.categories))
-            raise ConfigError(f"bounds of {column.name!r} name {value!r}, which is no category of it", do=known)
+            raise ConfigError(
+                f"bounds of {column.name!r} name {value!r}, which is no category of it", do=known
+            )
     return np.array([[category in values for category in column.categories]])
 
 
-def _apply_directions(
-    encoder: TableEncoder, original: Rows, direction: Directions, limits: Limits
-) -> None:
+def _apply_directions(encoder: TableEncoder, original: Rows, direction: Directions, limits: Limits) -> None:
     for name, way in direction.items():
         if way not in ("increase", "decrease"):
             raise ConfigError(f"direction of {name!r} is {way!r}", allowed="increase, decrease")

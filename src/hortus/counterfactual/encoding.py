@@ -183,7 +183,7 @@ class TableEncoder:
         problems = self.problems(frame, rows)
         if not problems:
             return
-        row, reason = next(iter(problems.items()))
+        row, reason = min(problems.items())
         more = f" (and {len(problems) - 1} more rows)" if len(problems) > 1 else ""
         hint = "set unseen='ignore' to predict all the same, or mend the value"
         for place, column in enumerate(self.categories):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from hortus.artifact import ModelCard
 from hortus.counterfactual.columns import check_names, describe_columns
-from hortus.counterfactual.config import resolve_settings
+from hortus.counterfactual.config import VCNetSettings, resolve_settings
 from hortus.counterfactual.encoding import Rows, TableEncoder
 from hortus.counterfactual.explainer import Explainer
 from hortus.counterfactual.goals import Goal
@@ -47,10 +48,10 @@ class VCNetBase(Explainer, BaseEstimator):
         reconstruction: "cross_entropy" (published) or "squared_error".
         clamp_kl: hold the KL weight at kl_max; the published code overshoots.
         detach_condition: keep the reconstruction from shaping the predictor through the condition.
-        validity_weight: weight of a loss that rewards counterfactuals which reach the target (ours; published: 0).
+        validity_weight: weight of a loss that rewards reaching the target (ours; published: 0).
         shared_encoder: one pre-encoder for predictor and encoder, or one each (ablation).
         condition_encoder, condition_decoder: which of them see the condition (ablation).
-        flip: where the wanted condition replaces the predicted one: "decoder", "encoder" or "both" (ablation).
+        flip: where the wanted condition replaces the predicted: "decoder", "encoder", "both" (ablation).
         snap_back: undo changes below this share of a column's training range, where the outcome allows.
         attempts: candidates tried for a row before it is given up; most rows need one.
         unseen: "error", or "ignore" to predict rows with categories or empty cells that training never saw.
@@ -159,8 +160,8 @@ class VCNetBase(Explainer, BaseEstimator):
         check_names(self.immutable, frame.columns, "immutable")
         self.immutable_ = tuple(self.immutable)
         self.encoder_ = TableEncoder.fit(frame, categorical=self.categorical, numeric=self.numeric)
-        columns = [*self.encoder_.numbers, *self.encoder_.categories]
-        if all(column.name in self.immutable_ for column in columns):
+        varying = set(self.encoder_.names) - set(self.encoder_.constants)
+        if varying <= set(self.immutable_):
             raise ConfigError(
                 "every column that varies is immutable",
                 allowed="at least one that may change",
@@ -182,7 +183,9 @@ class VCNetBase(Explainer, BaseEstimator):
             head, outcomes = "binary", 1
         return NetworkShape(
             width=encoder.width,
-            numbers=tuple(p for p, column in enumerate(encoder.numbers) if column.name not in self.immutable_),
+            numbers=tuple(
+                p for p, column in enumerate(encoder.numbers) if column.name not in self.immutable_
+            ),
             groups=tuple(
                 group
                 for group, column in zip(encoder.groups, encoder.categories, strict=True)
@@ -201,8 +204,7 @@ class VCNetBase(Explainer, BaseEstimator):
 
     def _train(self, table: Table, outcomes: int, targets: Mapping[str, np.ndarray]) -> None:
         """Build and train the network on the table and `y` or `condition`; sets network_ and training_."""
-        names = ("epochs", "learning_rate", "batch_size", "share_size", "middle_size", "latent_size")
-        names += ("prediction_weight", "reconstruction_weight", "kl_step", "kl_max")
+        names = [field.name for field in fields(VCNetSettings)]
         self.settings_ = resolve_settings(self.preset, **{name: getattr(self, name) for name in names})
         shape = self._shape(outcomes, predictor="y" in targets)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
@@ -260,16 +262,16 @@ class VCNetBase(Explainer, BaseEstimator):
         """The soft condition (M, C) of rows as they are."""
         return self.network_.condition(self.network_.logits(x))
 
-    def _draw(self, mean: Tensor, log_variance: Tensor, attempt: int, generator: np.random.Generator) -> Tensor:
+    def _draw(
+        self, mean: Tensor, log_variance: Tensor, attempt: int, generator: np.random.Generator
+    ) -> Tensor:
         noise = torch.from_numpy(generator.standard_normal(mean.shape))
         if attempt > self.attempts * _PRIOR_SHARE and attempt % 2:
             # A row that is hard from where it stands: anywhere the model of the target's rows reaches.
             return noise
         return mean + (0.5 * log_variance).exp() * noise
 
-    def _read_proposal(
-        self, raw: Tensor, x: Tensor, draw: bool, generator: np.random.Generator
-    ) -> Proposal:
+    def _read_proposal(self, raw: Tensor, x: Tensor, draw: bool, generator: np.random.Generator) -> Proposal:
         shape, encoder = self.network_.shape, self.encoder_
         numbers = x[:, : len(encoder.numbers)].clone()
         numbers[:, list(shape.numbers)] = raw[:, : len(shape.numbers)].sigmoid()

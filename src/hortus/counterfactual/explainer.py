@@ -3,7 +3,7 @@
 A method brings an encoding, outcomes of rows, and proposals; here they become a table with one line for every
 input row (index level "candidate" for n > 1) in the columns, order and dtype of the input, and after them
 
-    hortus_valid        the goal is reached, predicted anew on the very row that is returned, within all limits
+    hortus_valid        the goal is reached, predicted anew on the very row returned, within all limits
     hortus_probability  of the target class (classes), or hortus_prediction, the predicted value (regression)
     hortus_distance     sum of the scaled changes; a number's whole training range is 1, another category is 2
     hortus_changed      how many columns changed
@@ -55,6 +55,10 @@ class Explainer:
         self, table: Table, rows: np.ndarray, goal: Goal, attempt: int, generator: np.random.Generator
     ) -> Proposal | None:
         """Proposals for the rows of a table, or None when the method has no more."""
+        raise NotImplementedError
+
+    def predict(self, X: Any) -> np.ndarray:
+        """What is explained: the predicted classes or values (N,)."""
         raise NotImplementedError
 
     def _check_ready(self) -> None:
@@ -143,9 +147,7 @@ class Explainer:
 
     def _outcomes(self, rows: Rows, table: Table) -> np.ndarray:
         """Outcomes of any number of rows, a chunk at a time."""
-        parts = [
-            self._outcome(rows.take(part), table.take(part)) for part in chunks(np.arange(len(rows)))
-        ]
+        parts = [self._outcome(rows.take(part), table.take(part)) for part in chunks(np.arange(len(rows)))]
         return np.concatenate(parts) if parts else self._outcome(rows, table)
 
     def _goal(self, target: Any, before: np.ndarray) -> Goal:

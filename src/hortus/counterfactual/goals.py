@@ -1,6 +1,6 @@
 """What a counterfactual is asked for: another class, a given class, a value or a range; as conditions.
 
-    N rows, K classes, C width of the condition (1 for two classes and for regression, else K)
+N rows, K classes, C width of the condition (1 for two classes and for regression, else K)
 """
 
 from __future__ import annotations
@@ -136,7 +136,9 @@ def class_goal(target: Any, outcome: np.ndarray, classes: np.ndarray) -> ClassGo
         labels = np.full(len(outcome), labels)
     if labels.shape != (len(outcome),):
         raise ConfigError(
-            f"target has shape {labels.shape}", allowed=f"one class, or {len(outcome)} of them", do="one a row"
+            f"target has shape {labels.shape}",
+            allowed=f"one class, or {len(outcome)} of them",
+            do="one a row",
         )
     number_of = {label: number for number, label in enumerate(classes.tolist())}
     unknown = next((label for label in labels.tolist() if label not in number_of), None)

@@ -1,15 +1,14 @@
 """VCNet's losses, each summed over rows and dimensions, and the annealing of the Kullback-Leibler term.
 
-    L = prediction_weight * prediction + reconstruction_weight * reconstruction + kl_weight * KL
+L = prediction_weight * prediction + reconstruction_weight * reconstruction + kl_weight * KL
 
-    B rows, U columns that may change, L latent width, K classes
+B rows, U columns that may change, L latent width, K classes
 """
 
 from __future__ import annotations
 
 from typing import Literal
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -21,6 +20,7 @@ Reconstruction = Literal["cross_entropy", "squared_error"]
 def divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
     """KL of N(mean, exp(log_variance)) from N(0, 1), summed: -1/2 sum(1 + log v - m^2 - v).
 
+    >>> import torch
     >>> divergence(torch.zeros(2, 3), torch.zeros(2, 3)).item()
     0.0
     """

@@ -1,8 +1,8 @@
 """The network of VCNet: a predictor and a class-conditional VAE on one pre-encoder.
 
 Guyomard et al., "VCNet: A self-explaining model for realistic counterfactual generation" (ECML-PKDD 2022), as
-in the authors' code, with ELU throughout. What differs: several classes use a softmax where the authors' library
-fits independent sigmoids, and categories are hardened by arg-max outside the network unless sampling.
+in the authors' code, with ELU throughout. What differs: several classes use a softmax where the authors'
+library fits independent sigmoids, and categories are hardened by arg-max outside the network unless sampling.
 
     B rows, D columns of the matrix, F of them fixed, U = D - F that may change (without marks of absence)
     S shared width, M middle width, L latent width, C width of the condition

@@ -54,7 +54,8 @@ def match_frame(X: Any, names: Sequence[str], estimator: str) -> pd.DataFrame:
     if not isinstance(X, pd.DataFrame):
         if frame.shape[1] != len(names):
             raise DataError(
-                f"X has {frame.shape[1]} features, but {estimator} is expecting {len(names)} features as input"
+                f"X has {frame.shape[1]} features, but {estimator} is expecting {len(names)} features as "
+                "input"
             )
         return frame.set_axis(list(names), axis=1)
     missing = [name for name in names if name not in frame.columns]
@@ -100,7 +101,9 @@ def read_labels(y: Any, num_rows: int, estimator: str) -> tuple[np.ndarray, np.n
         raise DataError(str(error), do="pass one class a row") from error
     if len(classes) < 2:
         raise DataError(
-            f"the target has 1 class, {classes.tolist()[0]!r}", allowed="two classes or more", do="check the target"
+            f"the target has 1 class, {classes.tolist()[0]!r}",
+            allowed="two classes or more",
+            do="check the target",
         )
     return classes, numbers
 

@@ -1,8 +1,8 @@
 """VCNet: predictors for tables that explain themselves with realistic counterfactuals.
 
 Guyomard, Fessant, Guyet, Bouadi, Termier, "VCNet: A self-explaining model for realistic counterfactual
-generation" (ECML-PKDD 2022). One network predicts and models how the rows of each outcome look; a counterfactual
-is the row's own latent code decoded under the other outcome, in one pass.
+generation" (ECML-PKDD 2022). One network predicts and models how the rows of each outcome look; a
+counterfactual is the row's own latent code decoded under the other outcome, in one pass.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ class VCNet(ClassifierMixin, VCNetBase):
     >>> import numpy as np, pandas as pd
     >>> age = np.arange(20, 80)
     >>> table = pd.DataFrame({"age": age, "smokes": ["yes", "no"] * 30})
-    >>> model = VCNet(epochs=60, learning_rate=0.01, random_state=0).fit(table, np.where(age > 50, "high", "low"))
+    >>> risk = np.where(age > 50, "high", "low")
+    >>> model = VCNet(epochs=60, learning_rate=0.01, random_state=0).fit(table, risk)
     >>> model.predict(table.iloc[[0, 59]]).tolist()
     ['low', 'high']
     >>> other = model.explain(table.iloc[[59]], direction={"age": "decrease"}).iloc[0]

@@ -1,0 +1,239 @@
+"""The quality and speed of VCNet against its baselines, on five tables over five splits.
+
+    python benchmarks/counterfactual.py quality --data FOLDER --out FOLDER [--seconds 110] [--methods vcnet,...]
+    python benchmarks/counterfactual.py speed   --data FOLDER --out FOLDER
+    python benchmarks/counterfactual.py housing --data FOLDER --out FOLDER
+    python benchmarks/counterfactual.py table   --out FOLDER
+
+`quality` does what is not yet in OUT, a piece (table, split, group of methods) at a time, and ends when its
+seconds are over; run it again until it says "complete". The method dice needs dice-ml: run those pieces in an
+environment made from benchmarks/peers/counterfactual.txt. `table` prints what is there as Markdown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from hortus.artifact import write_json
+from hortus.counterfactual import PostHocVCNet, VCNet, VCNetRegressor
+from hortus.counterfactual.evaluate import evaluate_method, parts_of, summarize
+from hortus.counterfactual.judges import Judges, tuned_mlp
+from hortus.device import describe_machine
+
+# name -> file, target, immutable columns of the literature
+TABLES: dict[str, tuple[str, str, tuple[str, ...]]] = {
+    "breast cancer": ("breast_cancer_wdbc.csv", "diagnosis", ()),
+    "student performance": ("student_performance_counternet.csv", "G3", ()),
+    "titanic": ("titanic_counternet.csv", "Survived", ("Sex", "family")),
+    "heloc": ("heloc_fico.csv", "RiskPerformance", ()),
+    "adult": ("adult_counternet.csv", "income", ("race", "gender")),
+}
+GROUPS = (("vcnet", "gradient", "nearest"), ("counternet",), ("posthoc",), ("dice",))
+SPLITS, SEED = 5, 0
+ROWS = {"dice": 20}  # rows explained in each split; a query of DiCE takes a good part of a second
+MOST_ROWS = 500
+SHOWN = {
+    "accuracy": "accuracy",
+    "mlp_accuracy": "tuned MLP",
+    "validity": "validity",
+    "validity_mlp": "by MLP",
+    "validity_boosting": "by boosting",
+    "proximity_score": "proximity score",
+    "neighbour_share": "5-NN share",
+    "local_outlier_factor": "LOF",
+    "im1": "IM1",
+    "proximity_l1": "L1",
+    "sparsity": "changed",
+    "prediction_gain": "gain",
+    "redundancy": "redundant",
+    "robustness": "lost to noise",
+    "violations": "violations",
+}
+
+
+def read(folder: Path, name: str) -> tuple[pd.DataFrame, str, tuple[str, ...]]:
+    """One of the tables, its target and immutable columns."""
+    file, target, immutable = TABLES[name]
+    return pd.read_csv(folder / file), target, immutable
+
+
+def piece_path(out: Path, name: str, split: int, method: str) -> Path:
+    """Where a measured piece is kept."""
+    return out / "pieces" / f"{name.replace(' ', '_')}-{split}-{method}.json"
+
+
+def quality(data: Path, out: Path, seconds: float, methods: list[str]) -> None:
+    """Measure missing pieces until the time is over."""
+    began = time.perf_counter()
+    (out / "pieces").mkdir(parents=True, exist_ok=True)
+    for name in TABLES:
+        frame, target, immutable = read(data, name)
+        for split, part in enumerate(parts_of(frame, target, SPLITS, SEED)):
+            for group in GROUPS:
+                missing = [m for m in group if m in methods and not piece_path(out, name, split, m).exists()]
+                if not missing:
+                    continue
+                if time.perf_counter() - began > seconds:
+                    print("time is over; run again")
+                    return
+                # The judges are made anew in each piece: the same seed gives the same ones.
+                judges = Judges.fit(part.train, part.train_classes, seed=SEED + 1000 + split)
+                fitted: dict[str, Any] = {}
+                for method in missing:
+                    record, _, _ = evaluate_method(
+                        method,
+                        part,
+                        judges,
+                        fitted,
+                        immutable=immutable,
+                        rows=ROWS.get(method, MOST_ROWS),
+                        seed=SEED + split,
+                    )
+                    write_json(
+                        piece_path(out, name, split, method), {"method": method, "split": split, **record}
+                    )
+                    print(name, split, method, f"{time.perf_counter() - began:.0f} s", flush=True)
+    print("complete")
+
+
+def speed(data: Path, out: Path) -> None:
+    """Explanations a second of VCNet and of DiCE (random), one after the other in this process, on Adult."""
+    frame, target, immutable = read(data, "adult")
+    part = next(parts_of(frame, target, SPLITS, SEED))
+    model = VCNet(immutable=immutable, random_state=SEED).fit(part.train, part.train_classes)
+    many = pd.concat([part.test] * (1 + 200_000 // len(part.test)), ignore_index=True).iloc[:200_000]
+    model.explain(many.iloc[:20_000])
+    began = time.perf_counter()
+    answer = model.explain(many)
+    seconds = time.perf_counter() - began
+    result: dict[str, Any] = {
+        "rows": len(many),
+        "seconds": seconds,
+        "rows_per_second": len(many) / seconds,
+        "rows_per_minute": 60 * len(many) / seconds,
+        "valid": float(answer.hortus_valid.mean()),
+        "machine": describe_machine(),
+    }
+    try:
+        import dice_ml  # noqa: F401
+    except ImportError:
+        print("dice-ml is not here: its line is left out", file=sys.stderr)
+    else:
+        result |= dice_speed(part, immutable)
+        result["ratio"] = result["rows_per_second"] / result["dice_rows_per_second"]
+    write_json(out / "speed.json", result)
+    print(json.dumps(result, indent=2))
+
+
+def dice_speed(part: Any, immutable: tuple[str, ...], rows: int = 30) -> dict[str, float]:
+    """Rows a second of DiCE with its random search, on an MLP of scikit-learn."""
+    from hortus.counterfactual.baselines import DiCE
+
+    predictor = tuned_mlp(part.train, part.train_classes, SEED)
+    model = PostHocVCNet(predictor, immutable=immutable, epochs=1).fit(part.train)
+    dice = DiCE(model, part.train, part.train_classes)
+    dice.explain(part.test.iloc[:2])
+    began = time.perf_counter()
+    answer = dice.explain(part.test.iloc[:rows])
+    seconds = time.perf_counter() - began
+    return {"dice_rows_per_second": rows / seconds, "dice_valid": float(answer.hortus_valid.mean())}
+
+
+def housing(data: Path, out: Path) -> None:
+    """Regression on California housing: the share of rows that reach a value range 20 to 40 % above."""
+    frame = pd.read_csv(data / "california_housing.csv")
+    target = frame.pop("median_house_value")
+    order = np.random.default_rng(SEED).permutation(len(frame))
+    train, test = order[: int(0.8 * len(frame))], order[int(0.8 * len(frame)) :]
+    immutable = ("longitude", "latitude", "housing_median_age")
+    fixed = VCNetRegressor(immutable=immutable, random_state=SEED).fit(frame.iloc[train], target.iloc[train])
+    free = VCNetRegressor(random_state=SEED).fit(frame.iloc[train], target.iloc[train])
+    result: dict[str, Any] = {"machine": describe_machine()}
+    for name, model in (("location fixed", fixed), ("all may change", free)):
+        asked, now = frame.iloc[test], model.predict(frame.iloc[test])
+        result[name] = {"r2": model.score(asked, target.iloc[test])}
+        result[name]["200,000 to 300,000"] = _reached(model, asked, (200_000.0, 300_000.0), now)
+        highest = model.target_range_[1]
+        higher = np.stack([np.minimum(1.2 * now, 0.9 * highest), np.minimum(1.4 * now, highest)], 1)
+        result[name]["20 to 40 % above"] = _reached(model, asked, higher, now)
+    write_json(out / "housing.json", result)
+    print(json.dumps(result, indent=2))
+
+
+def _reached(model: VCNetRegressor, asked: pd.DataFrame, goal: Any, now: np.ndarray) -> dict[str, float]:
+    answer = model.explain(asked, target=goal)
+    fresh = model.predict(answer[list(asked.columns)])
+    low, high = (np.full(len(now), end) for end in goal) if isinstance(goal, tuple) else goal.T
+    inside = (fresh >= low) & (fresh <= high)
+    asked_for = ~((now >= low) & (now <= high))
+    return {
+        "rows": int(asked_for.sum()),
+        "reached": float(inside[asked_for].mean()),
+        "flag_agrees": float((inside == answer.hortus_valid.to_numpy()).mean()),
+        "changed": float(answer.hortus_changed[asked_for].mean()),
+    }
+
+
+def table(out: Path) -> None:
+    """What is measured, as Markdown, one table for each data set."""
+    records: dict[str, list[dict[str, Any]]] = {}
+    for name in TABLES:
+        for group in GROUPS:
+            for method in group:
+                for split in range(SPLITS):
+                    path = piece_path(out, name, split, method)
+                    if path.exists():
+                        records.setdefault(name, []).append(json.loads(path.read_text()))
+    for name, lines in records.items():
+        summary = summarize(pd.DataFrame(lines))
+        counts = pd.DataFrame(lines).groupby("method").size()
+        print(f"\n**{name}**\n\n| | {' | '.join(summary.index)} |\n|---|{'---|' * len(summary)}")
+        for key, heading in SHOWN.items():
+            cells = [_cell(summary.loc[method], key) for method in summary.index]
+            print(f"| {heading} | {' | '.join(cells)} |")
+        print(f"| splits | {' | '.join(str(counts[method]) for method in summary.index)} |")
+
+
+def _cell(line: pd.Series, key: str) -> str:
+    if pd.isna(line[key]):
+        return "–"
+    error = line[f"{key}_se"]
+    return f"{line[key]:.3f}" + ("" if pd.isna(error) else f" ± {error:.3f}")
+
+
+def main() -> None:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("what", choices=["quality", "speed", "housing", "table"])
+    parser.add_argument(
+        "--data", type=Path, default=Path(os.environ.get("HORTUS_TEST_DATA", ".")) / "tabular"
+    )
+    parser.add_argument("--out", type=Path, default=Path("runs/benchmark-counterfactual"))
+    parser.add_argument("--seconds", type=float, default=3600.0)
+    parser.add_argument("--methods", default="vcnet,gradient,nearest,counternet,posthoc")
+    arguments = parser.parse_args()
+    warnings.simplefilter("ignore")
+    if arguments.what == "quality":
+        quality(arguments.data, arguments.out, arguments.seconds, arguments.methods.split(","))
+    elif arguments.what == "speed":
+        speed(arguments.data, arguments.out)
+    elif arguments.what == "housing":
+        housing(arguments.data, arguments.out)
+    else:
+        table(arguments.out)
+
+
+if __name__ == "__main__":
+    main()
