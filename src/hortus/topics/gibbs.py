@@ -141,6 +141,7 @@ class _Chain:
         self.totals = np.zeros(num_topics, np.int64)
         self.weight, self.share = np.empty(size, np.float32), np.empty(size, np.float32)
         self.alias, self.mass = np.empty(size, np.int32), np.empty(size[0])
+        self.less = np.empty((num_topics, 2))
         streams = np.random.SeedSequence(seed).generate_state(num_threads + 1, np.uint64)
         self.states = [streams[t : t + 1].copy() for t in range(num_threads)]
         self.generator = np.random.default_rng(int(streams[-1]))
@@ -200,6 +201,7 @@ class _Chain:
             self.mass,
             self.share,
             self.alias,
+            self.less,
         )
 
     def _share_of_sweep(self, thread: int, phase: int, totals: np.ndarray) -> None:
@@ -215,6 +217,7 @@ class _Chain:
             self.mass,
             self.share,
             self.alias,
+            self.less,
             self.alpha,
             self.document_cuts[thread],
             self.document_cuts[thread + 1],

@@ -11,6 +11,8 @@ at hand (Griffiths and Steyvers 2004). The weight is split as in AliasLDA (Li et
 So a token costs the number of topics in its document, not K; the tables cost V K once a sweep.
 
 Design choices that differ from the paper:
+* the token at hand is taken out of the table's weights too, else words that occur once would cling to their
+  topic. The rest of the table's age makes the chain approximate, by far less than its Monte Carlo error;
 * a document's counts are rebuilt from its assignments when its turn comes (N_d steps): no D x K table is
   kept;
 * most draws return the old topic, and then the test needs no lookup at all;
@@ -109,10 +111,16 @@ def build_tables(
     mass: np.ndarray,  # (V,) float64, written: its sum over k
     share: np.ndarray,  # (V, K) float32, written: the chance that cell k yields k itself
     alias: np.ndarray,  # (V, K) int32, written: what it yields otherwise
+    less: np.ndarray,  # (K, 2) float64, written: less[k, 0] weight - less[k, 1] is a weight without one token
 ) -> None:
     """Make the alias tables (Walker 1977, Vose's linear-time form) of words first..last-1."""
     num_words, num_topics = word_topic.shape
-    scale = alpha / (topic_totals + num_words * eta)
+    smoothing = num_words * eta
+    scale = alpha / (topic_totals + smoothing)
+    for k in range(num_topics):
+        others = max(topic_totals[k] - 1, 0) + smoothing
+        less[k, 0] = (topic_totals[k] + smoothing) / others
+        less[k, 1] = alpha[k] / others
     scaled = np.empty(num_topics, np.float64)
     small = np.empty(num_topics, np.int32)
     large = np.empty(num_topics, np.int32)
@@ -135,13 +143,13 @@ def build_tables(
                 num_large += 1
         while num_small > 0 and num_large > 0:
             num_small -= 1
-            less, more = small[num_small], large[num_large - 1]
-            share[w, less] = scaled[less]
-            alias[w, less] = more
-            scaled[more] -= 1.0 - scaled[less]
-            if scaled[more] < 1.0:
+            short, long = small[num_small], large[num_large - 1]
+            share[w, short] = scaled[short]
+            alias[w, short] = long
+            scaled[long] -= 1.0 - scaled[short]
+            if scaled[long] < 1.0:
                 num_large -= 1
-                small[num_small] = more
+                small[num_small] = long
                 num_small += 1
         for j in range(num_small):
             share[w, small[j]] = 1.0
@@ -159,10 +167,11 @@ def sweep(
     word_topic: np.ndarray,  # (V, K) int32: rows first_word..last_word-1 are rewritten
     topic_totals: np.ndarray,  # (K,) int64: this thread's copy, rewritten
     eta: float,
-    weight: np.ndarray,  # (V, K) float32, of build_tables, as are the next three
+    weight: np.ndarray,  # (V, K) float32, of build_tables, as are the next four
     mass: np.ndarray,  # (V,) float64
     share: np.ndarray,  # (V, K) float32
     alias: np.ndarray,  # (V, K) int32
+    less: np.ndarray,  # (K, 2) float64
     alpha: np.ndarray,  # (K,) float64
     first: int,
     last: int,
@@ -203,20 +212,25 @@ def sweep(
                 k = present[j]
                 total += counts[k] * (row[k] + eta) * inverse[k]
                 cumulative[j] = total
-            target = uniform(state) * (total + mass[w])
+            # The table was made with this token in it; a proposal must not know where the token is.
+            weight_old = max(weight[w, old] * less[old, 0] - less[old, 1], 0.0)
+            target = uniform(state) * (total + mass[w] - weight[w, old] + weight_old)
             if target < total:
                 j = 0
                 while cumulative[j] <= target:
                     j += 1
                 new = present[j]
             else:
-                spot = uniform(state) * num_topics
-                cell = np.int32(spot)
-                new = cell if spot - cell < share[w, cell] else alias[w, cell]
+                while True:
+                    spot = uniform(state) * num_topics
+                    cell = np.int32(spot)
+                    new = cell if spot - cell < share[w, cell] else alias[w, cell]
+                    if new != old or uniform(state) * weight[w, old] < weight_old:
+                        break
             if new != old:
                 exact_new = (row[new] + eta) * inverse[new]
                 exact_old = (row[old] + eta) * inverse[old]
-                gain = (counts[new] + alpha[new]) * exact_new * (counts[old] * exact_old + weight[w, old])
+                gain = (counts[new] + alpha[new]) * exact_new * (counts[old] * exact_old + weight_old)
                 loss = (counts[old] + alpha[old]) * exact_old * (counts[new] * exact_new + weight[w, new])
                 if gain < loss and uniform(state) * loss >= gain:
                     new = old
