@@ -7,6 +7,7 @@ import math
 import os
 import random
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -226,6 +227,19 @@ def test_signal_saves_and_returns(tmp_path: Path, number: signal.Signals) -> Non
     assert (result.stopped, result.steps) == (number.name, 2)
     assert result.last_checkpoint is not None and result.last_checkpoint.name == "step-00000002"
     assert signal.getsignal(number) is before
+
+
+def test_trains_outside_the_main_thread(tmp_path: Path) -> None:
+    # Python has signal handlers only in the main thread; a server trains in another one.
+    with ThreadPoolExecutor(1) as pool:
+        result = pool.submit(run, Regression(), rows(), tmp_path, steps=2).result()
+    assert result.steps == 2
+
+
+def test_trainer_can_be_asked_again(tmp_path: Path) -> None:
+    config = TrainingConfig(steps=4, dtype="float32", device="cpu", compile="off")
+    trainer = Trainer(config, Regression(), rows(), folder=tmp_path, quiet=True)
+    assert trainer.train().steps == trainer.train(resume=True).steps == 4
 
 
 def test_second_interrupt_ends_at_once(tmp_path: Path) -> None:

@@ -298,11 +298,15 @@ class CheckpointWriter:
 
     def _prune(self) -> None:
         checkpoints, _ = list_checkpoints(self.folder)
-        scored = [checkpoint for checkpoint in checkpoints if checkpoint.metric is not None]
+        scored = [
+            (checkpoint.metric, checkpoint.step)
+            for checkpoint in checkpoints
+            if checkpoint.metric is not None
+        ]
         pick = max if self._goal == "highest" else min
-        kept = set(checkpoint.step for checkpoint in checkpoints[-self._keep :])
+        kept = {checkpoint.step for checkpoint in checkpoints[-self._keep :]}
         if scored:
-            kept.add(pick(scored, key=lambda checkpoint: (checkpoint.metric, 0)).step)
+            kept.add(pick(scored, key=lambda pair: pair[0])[1])
         for checkpoint in checkpoints:
             if checkpoint.step not in kept:
                 # Renamed first: a run killed while it deletes must not leave half a checkpoint.
