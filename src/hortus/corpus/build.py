@@ -80,6 +80,13 @@ def build_corpus(
     Raises:
         DataError: a source is missing or broken, or nothing is left.
         DeviceError: a library for a source or for language identification is missing.
+
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> _ = (folder / "a.jsonl").write_text('{"text": "One."}\\n{"text": "one."}\\n{"text": "Two."}\\n')
+    >>> config = CorpusConfig(sources=(str(folder / "a.jsonl"),), language="en")
+    >>> build_corpus(config, folder / "corpus").steps["exact duplicates"]
+    {'kept': 2, 'exact duplicate': 1}
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,13 +1,16 @@
 """Two sources that pip brings, so that the first run needs no download.
 
 `chatterbot`: the dialogues of the chatterbot-corpus package (BSD), some thirty languages.
-`stdlib`: the Python standard library's own source (PSF licence) as code, and its help topics as English.
+`stdlib`: the Python standard library's own source (PSF licence) as code; its docstrings and help topics as
+English.
 """
 
 from __future__ import annotations
 
+import ast
 import importlib
 import sysconfig
+import warnings
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -22,7 +25,7 @@ from hortus.corpus.steps import normalised_key
 from hortus.errors import DataError
 from hortus.registry import require
 
-__all__ = ["BUILTIN", "chatterbot", "stdlib"]
+__all__ = ["BUILTIN", "chatterbot", "docstrings", "stdlib"]
 
 # Dialogues are mostly a question and an answer; a document gathers neighbours up to about this length.
 GATHERED_BYTES = 400
@@ -87,7 +90,10 @@ def gather(dialogues: Sequence[Sequence[str]]) -> Iterator[str]:
 
 
 def stdlib(config: CorpusConfig, log: ReadLog) -> Iterator[Document]:
-    """The standard library without its tests, then the help topics, one document each.
+    """The standard library without its tests, its docstrings, then the help topics.
+
+    A module's docstrings make one English document. It shares its words with the module, so the two are near
+    duplicates and stay on one side of the split.
 
     Raises:
         DataError: this Python carries no source.
@@ -104,10 +110,32 @@ def stdlib(config: CorpusConfig, log: ReadLog) -> Iterator[Document]:
             blocks = decode_blocks(stream, path, True, ReadLog())
             for part in cut_parts(blocks, config.part_characters):
                 yield Document(part, f"stdlib:{path.relative_to(root).as_posix()}", CODE)
+    for path in files:
+        for part in cut_parts(iter([docstrings(path.read_bytes())]), config.part_characters):
+            if part.strip():
+                yield Document(part, f"stdlib:docstrings/{path.relative_to(root).as_posix()}", "en")
     topics = importlib.import_module("pydoc_data.topics").topics
     for name, text in sorted(topics.items()):
         for part in cut_parts(iter([text]), config.part_characters):
             yield Document(part, f"stdlib:topics/{name}", "en")
+
+
+def docstrings(source: bytes) -> str:
+    """All docstrings of a module in reading order, indentation removed; empty if it does not parse.
+
+    >>> docstrings(b'"""Module."""\\ndef f():\\n    """Function.\\n\\n    More.\\n    """')
+    'Module.\\n\\nFunction.\\n\\nMore.'
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # invalid escapes in other people's source
+            tree = ast.parse(source)
+    except (SyntaxError, ValueError):
+        return ""
+    kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    owners = sorted((n for n in ast.walk(tree) if isinstance(n, kinds)), key=lambda n: getattr(n, "lineno", 0))
+    texts = (ast.get_docstring(owner) for owner in owners)
+    return "\n\n".join(text for text in texts if text)
 
 
 BUILTIN = {"chatterbot": chatterbot, "stdlib": stdlib}

@@ -16,7 +16,7 @@ class CorpusConfig:
     """Sources and the split.
 
     sources: folders, files or globs, and the built-in sources "chatterbot" (dialogue in 28 languages) and
-        "stdlib" (the Python standard library's source and its English help topics).
+        "stdlib" (the Python standard library's source as code, its docstrings and help topics as English).
     text_column, language_column: where jsonl and parquet rows keep them; the second may be absent.
     language: of documents that name none; None identifies it from the text.
     repair: read bytes that are not UTF-8 as Windows-1252 instead of stopping.
@@ -27,6 +27,7 @@ class CorpusConfig:
     validation_fraction: share of documents held out.
     validation_floor_bytes: held out per language at the least, as far as `validation_limit` allows.
     validation_limit: largest share of a language that may be held out.
+    validation_ceiling_bytes: held out per language at the most.
     seed: another seed holds out other documents.
     """
 
@@ -41,12 +42,13 @@ class CorpusConfig:
     validation_fraction: float = 0.05
     validation_floor_bytes: int = 4096
     validation_limit: float = 0.25
+    validation_ceiling_bytes: int = 5_000_000
     seed: int = 0
 
     def __post_init__(self) -> None:
         if not self.sources:
             raise ConfigError("sources is empty", allowed="folders, files, globs, chatterbot, stdlib")
-        for name in ("part_characters", "min_characters"):
+        for name in ("part_characters", "min_characters", "validation_ceiling_bytes"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name}={getattr(self, name)}", allowed="1 or more")
         for name in ("validation_fraction", "validation_limit"):

@@ -48,6 +48,20 @@ class PackedLoader:
     Raises:
         ConfigError: a setting is out of range or a language unknown.
         DataError: no training documents, or a broken shard.
+
+    >>> import tempfile
+    >>> from hortus.corpus import CorpusConfig, build_corpus, write_shards
+    >>> from hortus.tokenizer import TokenizerConfig, train_tokenizer
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> _ = (folder / "a.txt").write_text("to be or not to be " * 20)
+    >>> config = CorpusConfig(sources=(str(folder / "a.txt"),), language="en")
+    >>> _ = build_corpus(config, folder / "corpus")
+    >>> tokenizer = train_tokenizer(["to be or not to be"] * 9, TokenizerConfig(vocab_size=265))
+    >>> _ = write_shards(folder / "corpus", tokenizer, folder / "shards")
+    >>> loader = PackedLoader(folder / "shards", sequence_length=16, batch_size=4)
+    >>> batch = next(iter(loader))
+    >>> batch["input_ids"].shape, batch["segment_ids"].dtype
+    (torch.Size([4, 16]), torch.int32)
     """
 
     length: int | None = None  # no end

@@ -3,7 +3,7 @@
 A cluster is held out when a hash of its documents falls below `validation_fraction`. So the choice does
 not depend on the order of files, and adding documents moves no other, except near a floor: languages
 that hold out less than `validation_floor_bytes` that way take their next clusters in hash order. No
-language holds out more than `validation_limit` of its bytes.
+language holds out more than `validation_limit` of its bytes, or than `validation_ceiling_bytes`.
 """
 
 from __future__ import annotations
@@ -42,7 +42,10 @@ def choose_validation(entries: Sequence[SplitEntry], config: CorpusConfig) -> se
         totals[entry.language] += entry.num_bytes
         sizes[entry.cluster][entry.language] += entry.num_bytes
         names[entry.cluster] = min(names.get(entry.cluster, entry.id), entry.id)
-    limits = {language: config.validation_limit * total for language, total in totals.items()}
+    limits = {
+        language: min(config.validation_limit * total, config.validation_ceiling_bytes)
+        for language, total in totals.items()
+    }
     floor = config.validation_floor_bytes if config.validation_fraction > 0 else 0
     held: dict[str, int] = defaultdict(int)
     chosen: set[int] = set()
