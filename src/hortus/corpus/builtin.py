@@ -123,8 +123,8 @@ def stdlib(config: CorpusConfig, log: ReadLog) -> Iterator[Document]:
 def docstrings(source: bytes) -> str:
     """All docstrings of a module in reading order, indentation removed; empty if it does not parse.
 
-    >>> docstrings(b'"""Module."""\\ndef f():\\n    """Function.\\n\\n    More.\\n    """')
-    'Module.\\n\\nFunction.\\n\\nMore.'
+    >>> docstrings(b'class C:\\n  "Says it."\\n  def f(self):\\n    "Does it."')
+    'Says it.\\n\\nDoes it.'
     """
     try:
         with warnings.catch_warnings():
@@ -133,8 +133,10 @@ def docstrings(source: bytes) -> str:
     except (SyntaxError, ValueError):
         return ""
     kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-    owners = sorted((n for n in ast.walk(tree) if isinstance(n, kinds)), key=lambda n: getattr(n, "lineno", 0))
-    texts = (ast.get_docstring(owner) for owner in owners)
+    owners = [node for node in ast.walk(tree) if isinstance(node, kinds)]
+    texts = (
+        ast.get_docstring(owner) for owner in sorted(owners, key=lambda node: getattr(node, "lineno", 0))
+    )
     return "\n\n".join(text for text in texts if text)
 
 
