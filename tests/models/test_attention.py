@@ -54,10 +54,14 @@ def test_slopes_are_those_of_the_paper(heads: int) -> None:
     np.testing.assert_allclose(alibi_slopes(heads), slopes_of_the_paper(heads), rtol=1e-12)
 
 
+@pytest.mark.parametrize("kept_bytes", [0, 2**25])
 @pytest.mark.parametrize(
     ("batch", "length", "heads", "scale"), [(2, 300, 8, 1.0), (1, 400, 6, 3.0), (2, 65, 1, 0.3)]
 )
-def test_blocks_equal_the_formula(batch: int, length: int, heads: int, scale: float) -> None:
+def test_blocks_equal_the_formula(
+    batch: int, length: int, heads: int, scale: float, kept_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(alibi, "_KEPT_BYTES", kept_bytes)
     fused, slopes = random_fused(batch, length, heads, 8, scale), alibi_slopes(heads)
     ours, above = alibi_attention(fused, slopes), torch.randn(batch, length, heads, 8, dtype=torch.float64)
     (ours_gradient,) = torch.autograd.grad(ours, fused, above)

@@ -26,7 +26,7 @@ class CausalLanguageModeling:
 
     Args:
         network: an nn.Module with `.hidden(input_ids, segment_ids=)` and `.head_weight` (V, D).
-        chunk: rows of the vocabulary projection at a time; None fits them to 64 MiB of logits.
+        chunk: rows of the vocabulary projection at a time; None fits them to 32 MiB of logits.
 
     >>> from hortus.models.bloom import Bloom, BloomConfig
     >>> network = Bloom(BloomConfig(vocab_size=32, hidden_size=16, num_layers=2, num_heads=4))

@@ -29,6 +29,9 @@ __all__ = ["alibi_attention", "alibi_slopes"]
 _BLOCK = 128  # queries at a time: 64 and 256 were slower on 512 tokens, 256 equal on 2048
 _ALIGNMENT = 64  # a window starts at a multiple of this, so that heads can share a product
 _MOST_SCORES = 2**22  # elements of one score buffer
+_KEPT_BYTES = (
+    2**25
+)  # of attention weights that one call keeps for its backward pass; beyond, they are made again
 
 
 def alibi_slopes(num_heads: int) -> tuple[float, ...]:
@@ -73,7 +76,7 @@ def alibi_attention(fused: Tensor, slopes: Sequence[float], lengths: Sequence[in
 
 
 class _AlibiAttention(torch.autograd.Function):
-    """softmax(q·kᵀ/√d + slope·(key - query))·v. The backward pass makes each block's weights again."""
+    """softmax(q·kᵀ/√d + slope·(key - query))·v. Weights of few blocks are kept, of many made again."""
 
     @staticmethod
     def forward(ctx: Any, fused: Tensor, slopes: tuple[float, ...], lengths: tuple[int, ...]) -> Tensor:
@@ -84,34 +87,39 @@ class _AlibiAttention(torch.autograd.Function):
         blocks = list(_blocks(query, key, slopes, lengths, rows))
         context = fused.new_empty(rows, length, heads, size)
         by_head = context.permute(2, 0, 1, 3)  # (n, B, T, d)
-        scores = _Buffer(blocks, fused)
-        for block in blocks:
-            weights = block.weights(query, key, scores, scores)
+        scores = fused.new_empty(max(block.size for block in blocks))
+        total = sum(block.size for block in blocks)
+        keep = ctx.needs_input_grad[0] and total * fused.element_size() <= _KEPT_BYTES
+        kept = fused.new_empty(total) if keep else None
+        for place, block in zip(_places(blocks), blocks, strict=True):
+            weights = block.weights(query, key, scores, scores if kept is None else kept[place])
             seen = value[block.batch, block.keys]
             by_head[block.heads, :, block.queries] = torch.bmm(weights, seen).view(
                 -1, rows, block.count, size
             )
-        ctx.save_for_backward(query, key, value, context)
+        ctx.save_for_backward(query, key, value, context, kept)
         ctx.blocks = blocks
         return context
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        query, key, value, context = ctx.saved_tensors
+        query, key, value, context, kept = ctx.saved_tensors
         rows, length, heads, size = context.shape
         result = context.new_empty(rows, length, heads, 3, size)
         by_head = result.permute(3, 2, 0, 1, 4)  # (3, n, B, T, d)
         dot = (gradient * context).sum(-1).permute(2, 0, 1).reshape(heads * rows, length, 1)
         gradient = gradient.permute(2, 0, 1, 3).reshape(heads * rows, length, size)
         grad_key, grad_value = torch.zeros_like(key), torch.zeros_like(value)
-        first, second = _Buffer(ctx.blocks, query), _Buffer(ctx.blocks, query)
-        for block in ctx.blocks:
+        first = query.new_empty(max(block.size for block in ctx.blocks))
+        second = torch.empty_like(first) if kept is None else first
+        for place, block in zip(_places(ctx.blocks), ctx.blocks, strict=True):
             batch, queries, keys = block.batch, block.queries, block.keys
-            weights = block.weights(query, key, first, second)
+            again = kept is None
+            weights = block.weights(query, key, first, second) if again else block.shaped(kept[place])
             above = gradient[batch, queries]
             grad_value[batch, keys] += torch.bmm(weights.transpose(1, 2), above)
-            slope = torch.bmm(above, value[batch, keys].transpose(1, 2), out=first.shaped(weights.shape))
+            slope = torch.bmm(above, value[batch, keys].transpose(1, 2), out=block.shaped(first))
             slope.sub_(dot[batch, queries]).mul_(weights)
             grad_query = torch.bmm(slope, key[batch, keys]).mul_(size**-0.5)
             by_head[0, block.heads, :, queries] = grad_query.view(-1, rows, block.count, size)
@@ -131,25 +139,26 @@ class _Block:
         self.bias = bias  # (g, 1, 1, span), 0 at the newest key: small numbers keep their last digits
         self.size = (self.batch.stop - self.batch.start) * self.count * self.span
 
-    def weights(self, query: Tensor, key: Tensor, scores: _Buffer, weights: _Buffer) -> Tensor:
-        """(g·B, count, span) attention weights; `scores` is overwritten."""
-        shape = (self.batch.stop - self.batch.start, self.count, self.span)
+    def shaped(self, memory: Tensor) -> Tensor:
+        """The first part of flat memory as (g·B, count, span)."""
+        return memory[: self.size].view(-1, self.count, self.span)
+
+    def weights(self, query: Tensor, key: Tensor, scores: Tensor, weights: Tensor) -> Tensor:
+        """(g·B, count, span) attention weights, written into flat `weights`; `scores` is overwritten."""
         left, right = query[self.batch, self.queries], key[self.batch, self.keys].transpose(1, 2)
-        raw = torch.bmm(left, right, out=scores.shaped(shape))
+        raw = torch.bmm(left, right, out=self.shaped(scores))
         raw.view(self.bias.size(0), -1, self.count, self.span).add_(self.bias)
         if self.count > 1:
             raw[..., -self.count :].add_(_later(self.count, raw.dtype))
-        return torch.softmax(raw, -1, out=weights.shaped(shape))
+        return torch.softmax(raw, -1, out=self.shaped(weights))
 
 
-class _Buffer:
-    """Memory for the largest block, lent to each block in turn."""
-
-    def __init__(self, blocks: Sequence[_Block], like: Tensor):
-        self.memory = like.new_empty(max(block.size for block in blocks))
-
-    def shaped(self, shape: Sequence[int]) -> Tensor:
-        return self.memory[: math.prod(shape)].view(*shape)
+def _places(blocks: Sequence[_Block]) -> Iterator[slice]:
+    """Where each block's weights lie when all are kept."""
+    start = 0
+    for block in blocks:
+        yield slice(start, start + block.size)
+        start += block.size
 
 
 @functools.lru_cache(maxsize=256)
