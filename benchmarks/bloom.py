@@ -6,7 +6,7 @@
 
 Both sides have the same weights, the same number format (bfloat16 where the processor multiplies in it, else
 float32) and two threads, and take turns, each in a process of its own: in one process the first to free its
-activations would make the other fetch them from the system again. After two warm steps a figure is the median
+activations would make the other fetch them from the system again. After warm steps a figure is the median
 of the rounds; the peer is the faster of its eager and compiled medians. A step is forward, backward,
 clipping and fused AdamW. Prefill fills the key-value cache of a prompt and gives the last logits.
 
@@ -46,7 +46,6 @@ RESULTS = Path(__file__).parent / "results" / "bloom.json"
 CPU = torch.device("cpu")
 LAYERS, WIDTH, HEADS = 8, 512, 8
 SIDES = ["ours", "compiled", "eager"]
-WARM_STEPS = 2
 Step = Callable[[], Any]
 
 # Row: (kind, batch, tokens, vocabulary, target).
@@ -65,6 +64,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--rows", nargs="+", choices=[*ROWS, "generation"], default=[*ROWS, "generation"])
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--warm", type=int, default=2, help="steps of each side before the rounds")
     parser.add_argument("--add", action="store_true", help="keep the stored rounds and add to them")
     parser.add_argument("--peer", nargs="+", choices=["eager", "compiled"], default=["compiled", "eager"])
     parser.add_argument("--dtype", default="auto", help="of training: auto, float32 or bfloat16")
@@ -82,7 +82,7 @@ def main() -> None:
     for row in options.rows:
         if row != "generation":
             earlier = stored().get(row, {}).get("all", {}) if options.add else {}
-            save(row, measure(row, dtype, options.rounds, options.peer, earlier))
+            save(row, measure(row, dtype, options, earlier))
     if "generation" in options.rows:
         generation = Path(__file__).with_name("bloom_generation.py")
         subprocess.run([sys.executable, str(generation)], check=True)
@@ -90,17 +90,17 @@ def main() -> None:
 
 
 def measure(
-    row: str, dtype: torch.dtype, rounds: int, modes: list[str], earlier: dict[str, Any]
+    row: str, dtype: torch.dtype, options: argparse.Namespace, earlier: dict[str, Any]
 ) -> dict[str, Any]:
     """One row: figures of both sides, their ratio and the ratio's limit."""
     kind, batch, tokens, vocabulary, target = ROWS[row]
     title = {"work": f"{kind} {batch}x{tokens}, vocabulary {vocabulary:,}", "target": target}
     if kind == "memory":
-        return title | {"dtype": name_of(dtype)} | memory_figures(row, dtype, modes, earlier)
+        return title | {"dtype": name_of(dtype)} | memory_figures(row, dtype, options.peer, earlier)
     dtype = torch.float32 if kind == "prefill" else dtype
     config = BloomConfig(vocab_size=vocabulary, hidden_size=WIDTH, num_layers=LAYERS, num_heads=HEADS)
     peak = matmul_peak_flops(CPU, dtype)  # before the workers, whose threads spin
-    taken = alternate_processes(row, ["ours", *modes], dtype, rounds)
+    taken = alternate_processes(row, dtype, options)
     taken = {side: earlier.get(side, []) + taken.get(side, []) for side in {*earlier, *taken}}
     medians = {side: statistics.median(values) for side, values in taken.items()}
     mode = min(medians.keys() - {"ours"}, key=lambda side: medians[side])
@@ -223,11 +223,10 @@ def alternate(steps: dict[str, Step], rounds: int) -> dict[str, list[float]]:
     return taken
 
 
-def alternate_processes(
-    row: str, sides: list[str], dtype: torch.dtype, rounds: int
-) -> dict[str, list[float]]:
+def alternate_processes(row: str, dtype: torch.dtype, options: argparse.Namespace) -> dict[str, list[float]]:
     """Seconds of each side, one step each in turn, after warm steps."""
     command = [sys.executable, __file__, "--rows", row, "--dtype", name_of(dtype), "--work-as"]
+    sides = ["ours", *options.peer]
     taken: dict[str, list[float]] = {side: [] for side in sides}
     with contextlib.ExitStack() as stack:
         pipes: dict[str, Any] = {}
@@ -236,9 +235,9 @@ def alternate_processes(
                 [*command, side], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
             )
             pipes[side] = stack.enter_context(pipe)
-            for _ in range(WARM_STEPS):
+            for _ in range(options.warm):
                 ask(pipes[side])
-        for _ in range(rounds):
+        for _ in range(options.rounds):
             for side in sides:
                 taken[side].append(ask(pipes[side]))
         for pipe in pipes.values():
