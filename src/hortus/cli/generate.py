@@ -37,7 +37,9 @@ def _flags() -> type:
         parameter = Parameter(help=explained[field.name], show_default=False, negative=())
         kind: Any = Annotated[typing.Optional[kinds[field.name]], parameter]  # noqa: UP045  (built at run time)
         fields.append((field.name, kind, dataclasses.field(default=None)))
-    return dataclasses.make_dataclass("GenerationFlags", fields, frozen=True, kw_only=True)
+    # cyclopts takes a class of the standard library, which a made one seems to be, for a plain value.
+    home = {"__module__": __name__}
+    return dataclasses.make_dataclass("GenerationFlags", fields, frozen=True, kw_only=True, namespace=home)
 
 
 GenerationFlags: Any = _flags()

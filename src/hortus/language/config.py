@@ -128,6 +128,12 @@ class GenerationConfig:
         except ConfigError as error:
             raise ArtifactError(f"{path}: {error}", do="mend the file") from error
 
-    def write(self, folder: str | Path) -> None:
-        """Write generation_config.json into a folder."""
-        write_json(Path(folder) / GENERATION_FILE, self.to_hugging_face())
+    def write(self, folder: str | Path, **token_ids: int | None) -> None:
+        """Write generation_config.json into a folder.
+
+        Args:
+            token_ids: e.g. eos_token_id=2, for keys that the settings leave to the tokenizer. transformers
+                looks for them here and not in config.json once this file exists.
+        """
+        known = {name: index for name, index in token_ids.items() if index is not None}
+        write_json(Path(folder) / GENERATION_FILE, known | self.to_hugging_face())

@@ -139,7 +139,10 @@ class LanguageModel:
         self.tokenizer.save(folder)
         settings = folder / "tokenizer_config.json"
         write_json(settings, read_json(settings) | {"model_max_length": self.max_length})
-        self.generation_config.write(folder)
+        ids = self.tokenizer
+        self.generation_config.write(
+            folder, bos_token_id=ids.bos_id, eos_token_id=ids.eos_id, pad_token_id=ids.pad_id
+        )
 
     @property
     def kind(self) -> str:

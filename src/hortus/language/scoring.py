@@ -143,8 +143,10 @@ def _score_continuations(
 ) -> np.ndarray:
     """(len(flat),) sums for (row of the context, choice) pairs after (B, T) contexts padded on the left."""
     device = _device(network)
-    longest = max((len(choice) for _, choice in flat), default=0)
-    prefix = open_decoder(network, ids.size(0), ids.size(1) + max(longest - 1, 0))
+    if not flat:
+        return np.zeros(0)
+    longest = max(len(choice) for _, choice in flat)
+    prefix = open_decoder(network, ids.size(0), ids.size(1) + longest - 1)
     last = prefix.hidden(ids.to(device), None if mask is None else mask.to(device))[:, -1]
     sums = np.zeros(len(flat))
     # The first token of each choice follows from the context alone.

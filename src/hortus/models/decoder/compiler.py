@@ -23,7 +23,6 @@ from importlib import resources
 from pathlib import Path
 
 from hortus.artifact import replacing_file
-from hortus.errors import DeviceError
 
 __all__ = ["SWITCH", "load_kernels"]
 
@@ -41,7 +40,7 @@ def load_kernels() -> ctypes.CDLL | None:
         return None
     try:
         return ctypes.CDLL(str(_library(compiler)))
-    except (OSError, subprocess.SubprocessError, DeviceError) as error:
+    except (OSError, RuntimeError, subprocess.SubprocessError) as error:  # also a full disk or no home
         detail = getattr(error, "stderr", None) or str(error)
         _log.info("decoding runs through PyTorch's kernels: %s", detail.strip())
         return None

@@ -79,7 +79,12 @@ class Decoder:
 
     @torch.inference_mode()
     def hidden(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
-        """As `prefill`, but (B, T, D) states of all T tokens."""
+        """As `prefill`, but (B, T, D) states of all T tokens.
+
+        Raises:
+            DataError: there is no room for T more positions.
+        """
+        self.cache.check_room(input_ids.size(1))
         if attention_mask is not None and bool((attention_mask == 0).any()):
             self._mask = torch.ones(
                 self.batch, self.cache.capacity, dtype=torch.long, device=input_ids.device

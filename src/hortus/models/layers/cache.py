@@ -70,13 +70,25 @@ class StaticCache:
         start = self._lengths[layer]
         end = start + key.size(2)
         if end > self.capacity:
-            raise DataError(
-                f"{end} positions do not fit the cache", allowed=f"{self.capacity}", do="open a larger one"
-            )
+            raise self._full(end)
         self.keys[layer, :, :, start:end] = key
         self.values[layer, :, :, start:end] = value
         self._lengths[layer] = end
         return self.keys[layer, :, :, :end], self.values[layer, :, :, :end]
+
+    def check_room(self, positions: int) -> None:
+        """Make sure that so many more positions fit.
+
+        Raises:
+            DataError: they do not.
+        """
+        if self.length + positions > self.capacity:
+            raise self._full(self.length + positions)
+
+    def _full(self, end: int) -> DataError:
+        return DataError(
+            f"{end} positions do not fit the cache", allowed=f"{self.capacity}", do="open a larger one"
+        )
 
     def advance(self) -> None:
         """Count one more position in every layer, for a kernel that wrote it itself."""
