@@ -156,7 +156,7 @@ class PreparedReceptor:
         return self._polar
 
     def _overlapping_residues(self, distances: np.ndarray, ligand: Ligand) -> np.ndarray:
-        """(R,) bool: molecules of the receptor file that lie where the ligand lies: the ligand itself, mostly."""
+        """(R,) bool: molecules of the receptor file that lie where the ligand lies: itself, mostly."""
         receptor = self.receptor
         heavy = receptor.elements > 1
         size = np.bincount(receptor.residues[heavy], minlength=len(receptor.residue_names))
@@ -207,7 +207,9 @@ class PreparedReceptor:
             doubts.append(f"the ligand is within bonding distance of {label}: covalent, or a clash")
         odd = sorted(set(ligand.molecule.elements.tolist()) - set(_USUAL_ELEMENTS))
         if odd:
-            doubts.append(f"the ligand has elements rarely or never seen: {', '.join(SYMBOLS[z] for z in odd)}")
+            doubts.append(
+                f"the ligand has elements rarely or never seen: {', '.join(SYMBOLS[z] for z in odd)}"
+            )
         return doubts
 
 

@@ -117,7 +117,9 @@ class ConvolutionConfig:
         _require(min(self.channels) >= 16, "convolution.channels", self.channels, "16 and above")
         for i in (1, 2):
             same = self.strides[i] == 1 and 2 * self.paddings[i] + 1 == self.kernels[i]
-            _require(same, "convolution.kernels", self.kernels, "a residual layer keeps the size of its input")
+            _require(
+                same, "convolution.kernels", self.kernels, "a residual layer keeps the size of its input"
+            )
 
     def output_sizes(self, grid_size: int) -> tuple[int, ...]:
         """Voxels along an axis after each convolution; the fifth follows a pooling by two.

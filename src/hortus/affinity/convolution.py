@@ -90,9 +90,7 @@ class ConvolutionNetwork(nn.Module):
         self.config, self.grid = config, grid
         wide, wider, widest = config.channels
         channels = [NUM_FEATURES, wide, wide, wide, wider, widest]
-        shapes = zip(
-            channels, channels[1:], config.kernels, config.strides, config.paddings, strict=False
-        )
+        shapes = zip(channels, channels[1:], config.kernels, config.strides, config.paddings, strict=False)
         self.blocks = nn.ModuleList(Block(*shape) for shape in shapes)
         self.excitations = nn.ModuleList(Excitation(count) for count in config.channels)
         self.pool = nn.MaxPool3d(2)

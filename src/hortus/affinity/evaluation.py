@@ -1,4 +1,4 @@
-"""How good predictions are: five measures with bootstrap intervals, beside two baselines that know no physics.
+"""How good predictions are: five measures with bootstrap intervals, beside two baselines without physics.
 
 The baselines show size bias and leakage: a line through the logarithm of the ligand's mass, and the label of
 the nearest training ligand by ECFP4 Tanimoto similarity. A model that does not beat both has learnt little.
@@ -135,13 +135,12 @@ def tanimoto(left: Sequence[str], right: Sequence[str]) -> np.ndarray:
 
 
 def _fingerprints(smiles: Sequence[str]) -> np.ndarray:
-    from rdkit import Chem, RDLogger
+    from rdkit import Chem, rdBase
     from rdkit.Chem import rdFingerprintGenerator
 
     generator = rdFingerprintGenerator.GetMorganGenerator(radius=2, fpSize=2048)
     rows = np.zeros((len(smiles), 2048), np.float32)
-    RDLogger.DisableLog("rdApp.*")
-    try:
+    with rdBase.BlockLogs():
         for row, text in enumerate(smiles):
             molecule = Chem.MolFromSmiles(text, sanitize=False)
             if molecule is None:
@@ -149,6 +148,4 @@ def _fingerprints(smiles: Sequence[str]) -> np.ndarray:
             molecule.UpdatePropertyCache(strict=False)
             Chem.FastFindRings(molecule)
             rows[row] = generator.GetFingerprintAsNumPy(molecule)
-    finally:
-        RDLogger.EnableLog("rdApp.*")
     return rows

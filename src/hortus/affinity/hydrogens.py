@@ -48,7 +48,7 @@ def add_water_hydrogens(receptor: Receptor) -> Receptor:
 
 
 def _place(positions: np.ndarray, elements: np.ndarray, oxygen: int, acceptors: np.ndarray) -> np.ndarray:
-    """(2, 3): one hydrogen toward the nearest acceptor, the other toward the second as far as the angle lets."""
+    """(2, 3): one hydrogen toward the nearest acceptor, the other as near the second as the angle lets."""
     center = positions[oxygen]
     steps = positions[acceptors] - center
     lengths = np.linalg.norm(steps, axis=1)
@@ -78,7 +78,8 @@ def add_molecule_hydrogens(molecule: Molecule) -> tuple[Molecule, np.ndarray]:
     full = chem.AddHs(chemical, addCoords=True, explicitOnly=True)
     positions = np.asarray(full.GetConformer().GetPositions())
     owners = np.array(
-        [full.GetAtomWithIdx(i).GetNeighbors()[0].GetIdx() for i in range(len(molecule), len(positions))], np.int64
+        [full.GetAtomWithIdx(i).GetNeighbors()[0].GetIdx() for i in range(len(molecule), len(positions))],
+        np.int64,
     )
     added = np.arange(len(molecule), len(positions))
     return (

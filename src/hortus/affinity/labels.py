@@ -43,11 +43,8 @@ def read_labels(path: str | Path, column: str | None = None) -> dict[str, float]
     path = Path(path)
     if not path.is_file():
         raise DataError(f"{path} is not a file", allowed="a PDBbind index or a CSV table")
-    opened = gzip.open(path, "rt", encoding="utf-8", errors="replace") if path.suffix == ".gz" else path.open(
-        encoding="utf-8", errors="replace"
-    )
-    with opened as file:
-        lines = file.read().splitlines()
+    raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    lines = raw.decode("utf-8", errors="replace").splitlines()
     if ".csv" in path.suffixes:
         return _from_table(path, lines, column)
     return _from_index(path, lines)

@@ -45,7 +45,7 @@ class Ligand:
     chemical: Any
 
     def as_published(self) -> Molecule:
-        """The molecule as the published features saw it: alternating bonds, aromatic where the MOL2 file says so.
+        """The molecule as the published features saw it: aromatic where the MOL2 file says so.
 
         Open Babel keeps a MOL2 file's aromatic bonds, those of guanidinium and carboxylate among them, and
         finds none beyond them.
@@ -151,7 +151,7 @@ def _chemical(draft: Draft) -> Any:
 
 
 def _sanitized(draft: Draft) -> Any:
-    from rdkit import Chem, RDLogger
+    from rdkit import Chem, rdBase
     from rdkit.Geometry import Point3D
 
     bond_types = {1.0: Chem.BondType.SINGLE, 2.0: Chem.BondType.DOUBLE, 3.0: Chem.BondType.TRIPLE}
@@ -176,11 +176,8 @@ def _sanitized(draft: Draft) -> Any:
     for atom in molecule.GetAtoms():
         if with_hydrogens and atom.GetAtomicNum() in (7, 8, 16):
             atom.SetNoImplicit(True)
-    RDLogger.DisableLog("rdApp.*")
-    try:
+    with rdBase.BlockLogs():
         Chem.SanitizeMol(molecule)
-    finally:
-        RDLogger.EnableLog("rdApp.*")
     return molecule
 
 
@@ -199,14 +196,11 @@ def _to_molecule(chemical: Any, positions: np.ndarray) -> Molecule:
 
 
 def _read_sdf(path: Path) -> Iterator[tuple[str, Draft | str]]:
-    from rdkit import Chem, RDLogger
+    from rdkit import Chem, rdBase
 
     for block in _sdf_blocks(path):
-        RDLogger.DisableLog("rdApp.*")
-        try:
+        with rdBase.BlockLogs():
             chemical = Chem.MolFromMolBlock(block, sanitize=False, removeHs=False, strictParsing=False)
-        finally:
-            RDLogger.EnableLog("rdApp.*")
         name = block.split("\n", 1)[0].strip()
         if chemical is None or not chemical.GetNumAtoms():
             yield name, "it is no MOL block, or an empty one"
@@ -230,8 +224,8 @@ def _sdf_blocks(path: Path) -> Iterator[str]:
 def _draft_of(chemical: Any) -> Draft:
     has_pose = chemical.GetNumConformers() > 0
     positions = chemical.GetConformer().GetPositions() if has_pose else np.zeros((chemical.GetNumAtoms(), 3))
-    molecule = _to_molecule_unchecked(chemical)
-    return Draft(*molecule[:1], np.asarray(positions), *molecule[1:], None)
+    elements, bonds, orders, formal = _to_molecule_unchecked(chemical)
+    return Draft(elements, np.asarray(positions), bonds, orders, formal, None)
 
 
 def _to_molecule_unchecked(chemical: Any) -> tuple[np.ndarray, ...]:
@@ -244,22 +238,21 @@ def _to_molecule_unchecked(chemical: Any) -> tuple[np.ndarray, ...]:
 
 
 def _read_smiles(path: Path) -> Iterator[tuple[str, Draft | str]]:
-    from rdkit import Chem, RDLogger
+    from rdkit import Chem, rdBase
 
-    options = Chem.SmilesParserParams()
-    options.removeHs, options.sanitize, options.allowCXSMILES = False, False, True
+    options: Any = Chem.SmilesParserParams()
+    options.removeHs = options.sanitize = False
+    options.allowCXSMILES = True
     with _open(path) as file:
         for line in filter(str.strip, file):
-            RDLogger.DisableLog("rdApp.*")
-            try:
+            with rdBase.BlockLogs():
                 chemical = Chem.MolFromSmiles(line.strip(), options)
-            finally:
-                RDLogger.EnableLog("rdApp.*")
             if chemical is None:
                 yield "", f"{line.strip()[:40]!r} is no SMILES"
             elif not chemical.GetNumConformers():
-                yield chemical.GetProp("_Name") if chemical.HasProp("_Name") else "", (
-                    "the SMILES carries no coordinates; write CXSMILES: SMILES |(x,y,z;...)| name"
+                yield (
+                    chemical.GetProp("_Name") if chemical.HasProp("_Name") else "",
+                    ("the SMILES carries no coordinates; write CXSMILES: SMILES |(x,y,z;...)| name"),
                 )
             else:
                 yield chemical.GetProp("_Name") if chemical.HasProp("_Name") else "", _draft_of(chemical)

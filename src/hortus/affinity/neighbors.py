@@ -77,11 +77,11 @@ def pairs_within(positions: np.ndarray, cutoff: float) -> tuple[np.ndarray, np.n
     extent = np.ptp(positions, axis=0)
     # Atoms strewn over a huge box must not ask for as many cells: widen them instead.
     edge = max(cutoff, float(np.prod(extent + cutoff) / 1e6) ** (1 / 3))
-    grid = _sort_into_cells(positions, edge)
+    order, starts, cells, shape = _sort_into_cells(positions, edge)
     room = 16 * len(positions)
     while True:
         found, distances = np.empty((room, 2), np.int64), np.empty(room)
-        count = _pairs(positions, cutoff, *grid, found, distances)
+        count = _pairs(positions, cutoff, order, starts, cells, shape, found, distances)
         if count <= room:
             return found[:count], distances[:count]
         room = count
@@ -104,7 +104,7 @@ def smallest_distances(positions, others):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def neighbor_table(pairs, num_atoms):  # type: ignore[no-untyped-def]
-    """Both directions of the pairs (P, 2), by first atom: row starts (N + 1,), columns (2P,), pair of each."""
+    """Both directions of the pairs (P, 2), by first atom: row starts (N + 1,), columns and pairs (2P,)."""
     starts = np.zeros(num_atoms + 1, np.int64)
     for p in range(len(pairs)):
         starts[pairs[p, 0] + 1] += 1
@@ -122,7 +122,7 @@ def neighbor_table(pairs, num_atoms):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def atoms_in_rings(bonds, num_atoms):  # type: ignore[no-untyped-def]
-    """(N,) bool: atoms on a bond (M, 2) that is no bridge, found by one depth-first walk (Tarjan's low links)."""
+    """(N,) bool: atoms on a bond (M, 2) that is no bridge, by one depth-first walk (Tarjan's low links)."""
     starts, columns, origin = neighbor_table(bonds, num_atoms)
     order, low = np.full(num_atoms, -1), np.zeros(num_atoms, np.int64)
     parent_bond, place = np.full(num_atoms, -1), starts[:-1].copy()

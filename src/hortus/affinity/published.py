@@ -16,7 +16,14 @@ from torch import Tensor
 
 from hortus.errors import ArtifactError
 
-__all__ = ["CONVOLUTION_NAMES", "GRAPH_NAMES", "HEAD_NAMES", "from_published", "read_checkpoint", "to_published"]
+__all__ = [
+    "CONVOLUTION_NAMES",
+    "GRAPH_NAMES",
+    "HEAD_NAMES",
+    "from_published",
+    "read_checkpoint",
+    "to_published",
+]
 
 GRAPH_NAMES = {
     "gate.weight": "messages",
@@ -27,7 +34,11 @@ GRAPH_NAMES = {
     **{f"attn_net_i.0.{kind}": f"gate_hidden.{kind}" for kind in ("weight", "bias")},
     **{f"attn_net_i.2.{kind}": f"gate.{kind}" for kind in ("weight", "bias")},
     **{f"attn_net_j.0.{kind}": f"values.{kind}" for kind in ("weight", "bias")},
-    **{f"output.{layer}.{kind}": f"output.{layer}.{kind}" for layer in (0, 2, 4) for kind in ("weight", "bias")},
+    **{
+        f"output.{layer}.{kind}": f"output.{layer}.{kind}"
+        for layer in (0, 2, 4)
+        for kind in ("weight", "bias")
+    },
 }
 _DEAD = ("gate_net.", "attn_aggr.")
 _STATISTICS = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")

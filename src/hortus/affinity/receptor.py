@@ -12,20 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from hortus.affinity.elements import METALS, NUMBER, SYMBOLS
-from hortus.affinity.residues import STANDARD, WATER, parent_of
+from hortus.affinity.residues import HEAVY_ATOMS, WATER, parent_of
 from hortus.errors import DataError
 from hortus.registry import require
 
 __all__ = ["Receptor", "read_receptor"]
-
-# Heavy atoms of the standard residues, to say which are missing.
-_HEAVY_ATOMS = dict(
-    zip(
-        "ALA ARG ASN ASP CYS GLN GLU GLY HIS ILE LEU LYS MET PHE PRO SER THR TRP TYR VAL".split(),
-        (5, 11, 8, 8, 6, 9, 9, 4, 10, 8, 8, 9, 8, 11, 7, 6, 7, 14, 12, 7),
-        strict=True,
-    )
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +61,7 @@ class Receptor:
                 kinds.append("water")
             elif metal[row] and single[row]:
                 kinds.append("metal")
-            elif parent_of(name) in STANDARD or len(name) <= 2 or backbone[row].all():
+            elif parent_of(name) in HEAVY_ATOMS or len(name) <= 2 or backbone[row].all():
                 kinds.append("polymer")
             else:
                 kinds.append("other")
@@ -155,9 +146,7 @@ def _from_flat(path: Path, flat: object) -> Receptor:
     # Water lines of some pocket files have a garbled element column.
     for i in np.flatnonzero((elements == 0) | (elements > 103) | water):
         elements[i] = _element_of(str(names[i]), bool(water[i]), path, labels[residues[i]])
-    receptor = Receptor(
-        path.name, elements, positions, names, residues, tuple(residue_names[first]), labels
-    )
+    receptor = Receptor(path.name, elements, positions, names, residues, tuple(residue_names[first]), labels)
     occupancy, locations = np.array(flat.occ), np.array(flat.altlocs)  # type: ignore[attr-defined]
     keep = _keep_one_location(residues, locations, occupancy) & ~_repeats(positions, elements)
     missing = _missing_atoms(receptor.subset(keep))
@@ -203,7 +192,7 @@ def _missing_atoms(receptor: Receptor) -> list[str]:
     incomplete = [
         label
         for label, name, count in zip(receptor.residue_labels, receptor.residue_names, heavy, strict=True)
-        if count < _HEAVY_ATOMS.get(parent_of(name), 0)
+        if count < HEAVY_ATOMS.get(parent_of(name), 0)
     ]
     if not incomplete:
         return []

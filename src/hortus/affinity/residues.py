@@ -9,7 +9,15 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["AROMATIC", "CHARGED", "DOUBLE_BONDS", "METAL_CHARGES", "PUBLISHED_DOUBLE_BONDS", "WATER"]
+__all__ = [
+    "AROMATIC",
+    "CHARGED",
+    "DOUBLE_BONDS",
+    "HEAVY_ATOMS",
+    "METAL_CHARGES",
+    "PUBLISHED_DOUBLE_BONDS",
+    "WATER",
+]
 
 WATER = frozenset({"HOH", "WAT", "DOD", "H2O", "SOL", "TIP", "TIP3", "OH2"})
 
@@ -58,9 +66,10 @@ CHARGED = {"LYS": ("NZ", 1), "ARG": ("NH2", 1), "ASP": ("OD2", -1), "GLU": ("OE2
 METAL_CHARGES = {3: 1, 11: 1, 19: 1, 37: 1, 55: 1, 12: 2, 20: 2, 38: 2, 56: 2, 25: 2, 26: 2, 27: 2, 28: 2}
 METAL_CHARGES |= {29: 2, 30: 2, 48: 2, 80: 2, 13: 3}
 
-STANDARD = frozenset(
-    "ALA ARG ASN ASP CYS GLN GLU GLY HIS ILE LEU LYS MET PHE PRO SER THR TRP TYR VAL".split()
-)
+# Heavy atoms of the standard residues.
+HEAVY_ATOMS = {"ALA": 5, "ARG": 11, "ASN": 8, "ASP": 8, "CYS": 6, "GLN": 9, "GLU": 9, "GLY": 4, "HIS": 10}
+HEAVY_ATOMS |= {"ILE": 8, "LEU": 8, "LYS": 9, "MET": 8, "PHE": 11, "PRO": 7, "SER": 6, "THR": 7}
+HEAVY_ATOMS |= {"TRP": 14, "TYR": 12, "VAL": 7}
 
 
 def parent_of(name: str) -> str:
@@ -74,7 +83,7 @@ def parent_of(name: str) -> str:
 
 def is_known(name: str) -> bool:
     """Whether bond orders come from a table rather than from geometry."""
-    return parent_of(name) in STANDARD or name in AROMATIC or name in WATER
+    return parent_of(name) in HEAVY_ATOMS or name in AROMATIC or name in WATER
 
 
 def double_bonds(name: str, *, published: bool) -> list[tuple[str, str]]:

@@ -15,9 +15,9 @@ import csv
 import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, wait
-from concurrent.futures import FIRST_COMPLETED as FIRST
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, overload
 
@@ -54,7 +54,9 @@ def find_complexes(folder: str | Path) -> list[ComplexFiles]:
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise DataError(f"{folder} is not a folder", allowed="a folder of ID/ID_pocket.pdb, ID/ID_ligand.mol2")
+        raise DataError(
+            f"{folder} is not a folder", allowed="a folder of ID/ID_pocket.pdb, ID/ID_ligand.mol2"
+        )
     found = []
     for place in sorted(path for path in folder.iterdir() if path.is_dir()):
         receptor = _first(place, ("_pocket", "_protein"), (".pdb", ".cif", ".pdb.gz", ".cif.gz"))
@@ -175,7 +177,10 @@ def prepare_folder(
     _cut_off(folder, done, rows)
     skipped: dict[str, str] = {}
     todo = _unique(complexes, done)
-    with (folder / "atoms.f32").open("ab") as atoms, (folder / "index.jsonl").open("a", encoding="utf-8") as index:
+    with (
+        (folder / "atoms.f32").open("ab") as atoms,
+        (folder / "index.jsonl").open("a", encoding="utf-8") as index,
+    ):
         for name, result in _prepared(todo, config, jobs):
             if isinstance(result, str):
                 skipped[name] = result
@@ -242,14 +247,14 @@ def _prepared(
             yield files.name, _prepare_one(files, config)
         return
     with ProcessPoolExecutor(jobs) as pool:
-        running = {}
+        running: dict[Future[Complex | str], str] = {}
         while True:
             # A bounded queue keeps memory flat however many complexes wait.
-            while len(running) < 4 * jobs and (files := next(todo, None)) is not None:
+            for files in islice(todo, 4 * jobs - len(running)):
                 running[pool.submit(_prepare_one, files, config)] = files.name
             if not running:
                 return
-            for future in wait(running, return_when=FIRST).done:
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
                 yield running.pop(future), future.result()
 
 

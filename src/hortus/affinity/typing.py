@@ -49,9 +49,7 @@ def receptor_bonds(receptor: Receptor) -> np.ndarray:
 def _one_bond_per_hydrogen(bonds: np.ndarray, receptor: Receptor) -> np.ndarray:
     hydrogen = np.where(receptor.elements[bonds[:, 0]] == 1, bonds[:, 0], bonds[:, 1])
     light = receptor.elements[hydrogen] == 1
-    lengths = np.linalg.norm(
-        receptor.positions[bonds[:, 0]] - receptor.positions[bonds[:, 1]], axis=1
-    )
+    lengths = np.linalg.norm(receptor.positions[bonds[:, 0]] - receptor.positions[bonds[:, 1]], axis=1)
     order = np.lexsort((lengths, hydrogen))
     repeated = np.zeros(len(bonds), bool)
     repeated[order[1:]] = hydrogen[order[1:]] == hydrogen[order[:-1]]
@@ -100,8 +98,8 @@ def _rows_by_name(receptor: Receptor) -> list[dict[str, int]]:
 def _type_by_geometry(molecule: Molecule, receptor: Receptor) -> None:
     """Aromatic rings and double bonds of molecules that no table knows, by the angles of their atoms.
 
-    An atom whose bonds spread by more than 155° is sp, by more than 115° sp2; a ring atom that is sp2 is taken
-    as aromatic. Neighbouring sp2 atoms outside rings share a double bond, the shortest first.
+    An atom whose bonds spread by more than 115° is sp2; a ring atom that is sp2 is taken as aromatic.
+    Neighbouring sp2 atoms outside rings share a double bond, the shortest first.
     """
     unknown = np.array([not is_known(name) for name in receptor.residue_names])[receptor.residues]
     unknown &= receptor.elements > 1

@@ -1,8 +1,9 @@
 """Mending the bond orders and formal charges that structure files get wrong.
 
-Known habits, all harmless once mended: carboxylate, phosphate and sulfonate with every terminal oxygen double;
-guanidinium and amidinium with every nitrogen double; nitro groups with five-valent nitrogen; four-valent
-nitrogen without its charge; aromatic bonds outside rings; a charge left on an atom that carries a hydrogen.
+Known habits, all harmless once mended: carboxylate, phosphate and sulfonate with every terminal oxygen
+double; guanidinium and amidinium with every nitrogen double; nitro groups with five-valent nitrogen;
+four-valent nitrogen without its charge; aromatic bonds outside rings; a charge on an atom that carries a
+hydrogen.
 """
 
 from __future__ import annotations
@@ -128,23 +129,30 @@ def _charge(draft: Draft, touching: list[list[int]], atom: int) -> None:
             draft.formal_charges[atom] = 0
         elif valence == 1 and with_hydrogens and neighbors[0] != 1:
             draft.formal_charges[atom] = -1
-    elif element == 16 and valence == 1 and with_hydrogens and neighbors[0] != 1:
-        draft.formal_charges[atom] = -1
-    elif element == 5 and valence == 4:
+    elif (
+        element == 16
+        and valence == 1
+        and with_hydrogens
+        and neighbors[0] != 1
+        or element == 5
+        and valence == 4
+    ):
         draft.formal_charges[atom] = -1
     elif element == 6 and valence >= 4:
         draft.formal_charges[atom] = 0
 
 
 def alternatives(draft: Draft) -> Iterator[Draft]:
-    """Drafts to try when a ring can't be written with alternating bonds: a charge on one or two of its nitrogens.
+    """Drafts to try when a ring has no alternating bonds: a charge on one or two of its nitrogens.
 
     Three-bonded aromatic nitrogen becomes N+ (pyridinium, protonated acridine), two-bonded N- (tetrazolate).
     """
     aromatic = np.zeros(len(draft), bool)
     aromatic[draft.bonds[draft.orders == 1.5]] = True
     degree = np.bincount(draft.bonds.ravel(), minlength=len(draft))
-    choices = [(int(i), 1 if degree[i] == 3 else -1) for i in np.flatnonzero(aromatic & (draft.elements == 7))]
+    choices = [
+        (int(i), 1 if degree[i] == 3 else -1) for i in np.flatnonzero(aromatic & (draft.elements == 7))
+    ]
     for number in (1, 2):
         for chosen in itertools.combinations(choices, number):
             formal = draft.formal_charges.copy()

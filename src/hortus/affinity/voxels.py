@@ -1,8 +1,9 @@
 """Atoms on a grid, exactly as published, in compiled code.
 
-The box is centred at the middle of the smallest and largest coordinate of all atoms, per axis. An atom adds its
-features to the one voxel that holds its centre, floor((x - low) / spacing); atoms outside are dropped, atoms in
-one voxel add up. Options: a Gaussian spread, as other networks of the field use, and rotations for training.
+The box is centred at the middle of the smallest and largest coordinate of all atoms, per axis. An atom adds
+its features to the one voxel that holds its centre, floor((x - low) / spacing); atoms outside are dropped,
+atoms in one voxel add up. Options: a Gaussian spread, as other networks of the field use, and rotations for
+training.
 """
 
 from __future__ import annotations
