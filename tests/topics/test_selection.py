@@ -80,7 +80,7 @@ def test_resume_after_an_interruption(block_counts: sparse.csr_array, tmp_path: 
     with pytest.raises(_InterruptedError):
         select_num_topics(block_counts, config=config, folder=tmp_path, progress=stop)
     made = sorted(path.name for path in (tmp_path / "fits").glob("*.npz"))
-    assert len(made) == 3
+    assert 3 <= len(made) < 6  # the fit that was running when the third was reported is kept as well
     stamps = {name: (tmp_path / "fits" / name).stat().st_mtime_ns for name in made}
     rest: list[tuple[float, float]] = []
     resumed = select_num_topics(
@@ -89,7 +89,7 @@ def test_resume_after_an_interruption(block_counts: sparse.csr_array, tmp_path: 
         folder=tmp_path,
         progress=lambda _, share, left: rest.append((share, left)),
     )
-    assert len(rest) == 3 and rest[-1][0] == pytest.approx(1) and rest[-1][1] == pytest.approx(0)
+    assert len(rest) == 6 - len(made) and rest[-1][0] == pytest.approx(1) and rest[-1][1] == pytest.approx(0)
     assert {name: (tmp_path / "fits" / name).stat().st_mtime_ns for name in made} == stamps
     assert resumed.table.equals(select_num_topics(block_counts, config=config).table)
     with pytest.raises(ConfigError, match="differ in seed"):

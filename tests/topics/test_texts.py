@@ -58,7 +58,7 @@ def test_nothing_left_and_unknown_language() -> None:
 @given(st.text())
 def test_tokens_are_words(text: str) -> None:
     for word in tokenize(text):
-        assert len(word) >= 2 and not any(c.isdigit() or c.isspace() for c in word)
+        assert len(word) >= 2 and not any(c.isdecimal() or c.isspace() for c in word)
 
 
 def test_what_counts_as_texts() -> None:

@@ -100,8 +100,8 @@ def count_texts(
     Raises:
         DataError: no vocabulary is left. ConfigError: a language without a list of stop words.
 
-    >>> counted = count_texts(["red fish", "blue fish", "red sky"], TextConfig(max_share=1.0,
-    language="none"))
+    >>> config = TextConfig(max_share=1.0, language="none")
+    >>> counted = count_texts(["red fish", "blue fish", "red sky"], config)
     >>> counted.vocabulary, counted.matrix.toarray().tolist()
     (['fish', 'red'], [[1, 1], [1, 0], [0, 1]])
     """
