@@ -7,7 +7,7 @@ import importlib
 
 import pytest
 
-MODULES = ["columns", "config", "encoding", "evaluate", "goals", "losses", "cards", "metrics", "network"]
+MODULES = ["columns", "config", "comparison", "encoding", "goals", "losses", "cards", "metrics", "network"]
 MODULES += ["posthoc", "realism", "vcnet"]
 
 

@@ -143,7 +143,7 @@ def test_more_than_one(model: VCNet, table: Data) -> None:
     frame = table[0].iloc[:20]
     answer = model.explain(frame, n=3, sample=True)
     assert answer.index.names[-1] == "candidate" and len(answer) == 60
-    values = answer.drop(columns=RESULTS).astype(str).agg("|".join, axis=1)
+    values = answer.drop(columns=RESULTS).map(str).agg("|".join, axis=1)
     for row, group in answer.groupby(level=0):
         done = group.index[group.hortus_valid]
         assert values[done].is_unique

@@ -14,8 +14,8 @@ from hortus.registry import require
 
 if TYPE_CHECKING:
     from hortus.counterfactual.baselines import DiCE, GradientSearch, NearestRow
+    from hortus.counterfactual.comparison import evaluate
     from hortus.counterfactual.counternet import CounterNet
-    from hortus.counterfactual.evaluate import evaluate
     from hortus.counterfactual.posthoc import PostHocVCNet
     from hortus.counterfactual.vcnet import VCNet, VCNetRegressor
 
@@ -32,7 +32,7 @@ __all__ = [
     "evaluate",
 ]
 
-_HOMES = {"VCNet": "vcnet", "VCNetRegressor": "vcnet", "PostHocVCNet": "posthoc", "evaluate": "evaluate"}
+_HOMES = {"VCNet": "vcnet", "VCNetRegressor": "vcnet", "PostHocVCNet": "posthoc", "evaluate": "comparison"}
 _HOMES |= dict.fromkeys(("DiCE", "GradientSearch", "NearestRow"), "baselines") | {"CounterNet": "counternet"}
 
 

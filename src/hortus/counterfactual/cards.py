@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from hortus.counterfactual.evaluate import Evaluation
+from hortus.counterfactual.comparison import Evaluation
 from hortus.counterfactual.tables import RESERVED
 from hortus.report import Block, Curves, Samples, Table, Text
 

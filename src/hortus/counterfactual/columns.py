@@ -124,6 +124,8 @@ def _looks_categorical(series: pd.Series) -> bool:
         return True
     if pd.api.types.is_datetime64_any_dtype(series.dtype) or pd.api.types.is_timedelta64_dtype(series.dtype):
         raise DataError(f"column {series.name!r} holds dates", do="turn it into a number, such as days")
+    if pd.api.types.is_complex_dtype(series.dtype):
+        return False
     if not pd.api.types.is_numeric_dtype(series.dtype):
         # An object column may still hold nothing but numbers.
         known = series.dropna()

@@ -2,8 +2,9 @@
 
 Encoder d-50-10, predictor 10-10-1, and an explainer from both hidden layers, 20-50-d, with LeakyReLU and
 dropout 0.3. Two losses take turns in the authors' code: the prediction loss trains encoder and predictor,
-the loss of the counterfactuals then trains the explainer. Here both are in one step, kept apart by detaching; Adam
-treats each weight on its own, so the updates are the same but for the predictor's one-step lead.
+the loss of the counterfactuals then trains the explainer. Here both are in one step, kept apart by
+detaching; Adam treats each weight on its own, so the updates are the same but for the predictor's lead of
+one step.
 
     B rows, D columns of the matrix
 """
@@ -54,9 +55,9 @@ class _Network(nn.Module):
     def counterfactual(self, x: Tensor, latent: Tensor, hidden: Tensor) -> Tensor:
         """(B, D): sigmoid numbers, softmax groups, and x itself in the immutable columns."""
         raw = self.explainer(torch.cat([latent, hidden], -1))
-        activated = raw.sigmoid()
-        for start, end in self._groups:
-            activated[:, start:end] = raw[:, start:end].softmax(-1)
+        first = self._groups[0][0] if self._groups else raw.shape[1]
+        groups = [raw[:, start:end].softmax(-1) for start, end in self._groups]
+        activated = torch.cat([raw[:, :first].sigmoid(), *groups], -1)
         moved = x.clone()
         moved[:, self._outputs] = activated[:, self._outputs]
         return moved

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
@@ -50,9 +52,9 @@ def _mlp(choice: tuple[tuple[int, ...], float], classes: np.ndarray, seed: int) 
         alpha=penalty,
         random_state=seed,
         early_stopping=len(classes) >= 2000,
-        max_iter=40 if len(classes) >= 2000 else 300,
+        max_iter=30 if len(classes) >= 2000 else 120,
         learning_rate_init=2e-3,
-        n_iter_no_change=5 if len(classes) >= 2000 else 300,
+        n_iter_no_change=5 if len(classes) >= 2000 else 120,
     )
     return make_pipeline(TableMatrix(), network)
 
@@ -68,10 +70,6 @@ class Judges:
     @classmethod
     def fit(cls, frame: pd.DataFrame, classes: np.ndarray, seed: int) -> Judges:
         """Fit both on class numbers (N,)."""
-        import warnings
-
-        from sklearn.exceptions import ConvergenceWarning
-
         boosting = make_pipeline(TableMatrix(), HistGradientBoostingClassifier(random_state=seed))
         with warnings.catch_warnings():
             # A fixed number of passes is what is wanted.

@@ -7,10 +7,12 @@ All in the encoded space, against the distinct training rows. "Predicted" is by 
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
 from scipy.spatial.distance import pdist
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.neighbors import LocalOutlierFactor, NearestNeighbors
 from sklearn.neural_network import MLPRegressor
 
@@ -140,13 +142,18 @@ def _square(rows: np.ndarray) -> np.ndarray:
 def _autoencoder(rows: np.ndarray, seed: int) -> MLPRegressor:
     width = rows.shape[1]
     layers = (max(width // 2, 4), max(width // 4, 2), max(width // 2, 4))
-    # Early stopping needs a held-out tenth; the smallest classes train to the end instead.
+    # About as many steps whatever the number of rows; early stopping needs a held-out tenth.
     network = MLPRegressor(
         hidden_layer_sizes=layers,
-        max_iter=60,
+        batch_size=min(64, len(rows)),
+        max_iter=int(np.clip(100_000 // len(rows), 10, 100)),
+        learning_rate_init=3e-3,
         random_state=seed,
-        early_stopping=len(rows) >= 100,
-        n_iter_no_change=5,
+        early_stopping=len(rows) >= 1000,
+        n_iter_no_change=5 if len(rows) >= 1000 else 100,
         tol=1e-5,
     )
-    return network.fit(rows, rows if width > 1 else rows[:, 0])
+    with warnings.catch_warnings():
+        # A fixed number of passes is what is wanted.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return network.fit(rows, rows if width > 1 else rows[:, 0])

@@ -10,8 +10,8 @@ import pandas as pd
 
 from hortus.artifact import ModelCard
 from hortus.counterfactual.cards import changes_in_words, report_blocks
+from hortus.counterfactual.comparison import evaluate
 from hortus.counterfactual.config import StageConfig
-from hortus.counterfactual.evaluate import evaluate
 from hortus.counterfactual.vcnet import VCNet
 from hortus.errors import DataError
 from hortus.recipe import Stage, StageContext, StageResult

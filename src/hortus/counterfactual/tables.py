@@ -76,14 +76,13 @@ def _checked(y: Any, num_rows: int, estimator: str) -> np.ndarray:
         target = column_or_1d(y, warn=True)
         if pd.isna(target).any():
             raise DataError(f"{int(pd.isna(target).sum())} target values are NaN", do="drop these rows")
+        check_consistent_length(np.empty(num_rows), target)
         if target.dtype.kind == "f":
             assert_all_finite(target, input_name="y")
     except DataError:
         raise
     except ValueError as error:
         raise DataError(str(error)) from error
-    if num_rows != len(target):
-        check_consistent_length(np.empty(num_rows), target)
     return np.asarray(target)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from hortus.counterfactual import CounterNet, GradientSearch, NearestRow, VCNet, evaluate
 from hortus.counterfactual.cards import changes_in_words, report_blocks
-from hortus.counterfactual.evaluate import parts_of
+from hortus.counterfactual.comparison import parts_of
 from hortus.errors import ConfigError, DataError
 from hortus.report import write_report
 
