@@ -70,7 +70,7 @@ def test_escapes_are_refused_with_their_line() -> None:
 
 
 def test_endless_work_is_stopped_with_its_line() -> None:
-    with Renderer(RenderLimits(seconds=0.4)) as renderer:
+    with Renderer(RenderLimits(seconds=0.8)) as renderer:
         results = attack(renderer, ENDLESS)
     assert {outcome for _, outcome, _, _ in results} == {"time"}
     assert [line for _, _, line, _ in results] == [1, 1, 1, 1, 1, 3]

@@ -27,7 +27,9 @@ __all__ = ["Failure", "WorkerGoneError", "WorkerProcess"]
 
 START_SECONDS = 60.0
 # The share of the time limit after which a worker that did not stop its job by itself is killed.
-HARD_SHARE = 0.95
+HARD_SHARE = 0.9
+# How long a killed job's traceback is waited for; with it a job ends within the default limit of 2 s.
+DUMP_SECONDS = 0.15
 _LENGTH = struct.Struct("<I")
 _HEARTBEAT = struct.Struct("<qd")
 
@@ -126,15 +128,24 @@ class WorkerProcess:
 
     def _kill(self, index: int) -> WorkerGoneError:
         os.kill(self.process.pid, signal.SIGUSR1)
-        stopped = select.select([self.errors.fileno()], [], [], 0.05)[0]
-        dump = os.read(self.errors.fileno(), 1 << 16).decode(errors="replace") if stopped else ""
-        found = re.search(r'File "<template>", line (\d+)', dump)
-        error = self._gone(
-            "it ran past its time limit inside one operation", index if index >= 0 else None, "time"
-        )
-        if found:
-            error.failure = Failure("time", error.failure.message, -int(found[1]))
+        line = self._dumped_line(time.monotonic() + DUMP_SECONDS)
+        culprit = index if index >= 0 else None
+        error = self._gone("it ran past its time limit inside one operation", culprit, "time")
+        if line is not None:
+            error.failure = Failure("time", error.failure.message, -line)
         return error
+
+    def _dumped_line(self, deadline: float) -> int | None:
+        """The template's innermost compiled line in the traceback that the worker writes piece by piece."""
+        errors, dump = self.errors.fileno(), b""
+        while (left := deadline - time.monotonic()) > 0 and select.select([errors], [], [], left)[0]:
+            piece = os.read(errors, 1 << 16)
+            dump += piece
+            if found := re.search(rb'File "<template>", line (\d+) in', dump):
+                return int(found[1])
+            if not piece:
+                break
+        return None
 
     def _gone(self, message: str, culprit: int | None = None, kind: str = "worker") -> WorkerGoneError:
         index, _ = _HEARTBEAT.unpack(self.heartbeat[: _HEARTBEAT.size])

@@ -46,7 +46,7 @@ LENGTH = struct.Struct("<I")
 FLUSH_SECONDS = 0.02
 FLUSH_CHARACTERS = 1_000_000
 # The share of the time limit after which the timer interrupts; the rest is the parent's to kill in.
-SOFT_SHARE = 0.85
+SOFT_SHARE = 0.8
 
 
 class _TimeUp(BaseException):
