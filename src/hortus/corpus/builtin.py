@@ -92,8 +92,8 @@ def gather(dialogues: Sequence[Sequence[str]]) -> Iterator[str]:
 def stdlib(config: CorpusConfig, log: ReadLog) -> Iterator[Document]:
     """The standard library without its tests, its docstrings, then the help topics.
 
-    A module's docstrings make one English document. It shares its words with the module, so the two are near
-    duplicates and stay on one side of the split.
+    A module's docstrings make one English document. It shares its words with the module, so the two are one
+    group, which the split keeps together.
 
     Raises:
         DataError: this Python carries no source.
@@ -109,11 +109,13 @@ def stdlib(config: CorpusConfig, log: ReadLog) -> Iterator[Document]:
             # A few modules declare another encoding on purpose: those bytes are repaired.
             blocks = decode_blocks(stream, path, True, ReadLog())
             for part in cut_parts(blocks, config.part_characters):
-                yield Document(part, f"stdlib:{path.relative_to(root).as_posix()}", CODE)
+                name = path.relative_to(root).as_posix()
+                yield Document(part, f"stdlib:{name}", CODE, group=f"stdlib:{name}")
     for path in files:
         for part in cut_parts(iter([docstrings(path.read_bytes())]), config.part_characters):
             if part.strip():
-                yield Document(part, f"stdlib:docstrings/{path.relative_to(root).as_posix()}", "en")
+                name = path.relative_to(root).as_posix()
+                yield Document(part, f"stdlib:docstrings/{name}", "en", group=f"stdlib:{name}")
     topics = importlib.import_module("pydoc_data.topics").topics
     for name, text in sorted(topics.items()):
         for part in cut_parts(iter([text]), config.part_characters):

@@ -10,12 +10,12 @@ import pyarrow as pa
 
 __all__ = ["DOCUMENT_SCHEMA", "DROPPED_SCHEMA", "RAW_SCHEMA", "Document", "batches", "document_id"]
 
-# Between the steps; `language` is null until it is known.
-RAW_SCHEMA = pa.schema(
-    [("id", pa.string()), ("text", pa.string()), ("language", pa.string()), ("source", pa.string())]
+# Between the steps; `language` is null until it is known, `group` where a document stands alone.
+RAW_SCHEMA = pa.schema([(name, pa.string()) for name in ("id", "text", "language", "source", "group")])
+DOCUMENT_SCHEMA = pa.schema([(name, pa.string()) for name in ("id", "text", "language", "source", "split")])
+DROPPED_SCHEMA = pa.schema(
+    [(name, pa.string()) for name in ("id", "text", "language", "source", "step", "reason")]
 )
-DOCUMENT_SCHEMA = RAW_SCHEMA.append(pa.field("split", pa.string()))
-DROPPED_SCHEMA = RAW_SCHEMA.append(pa.field("step", pa.string())).append(pa.field("reason", pa.string()))
 
 # A batch closes at whichever comes first, so that memory does not depend on the length of documents.
 BATCH_DOCUMENTS = 1024
@@ -24,11 +24,16 @@ BATCH_CHARACTERS = 4_000_000
 
 @dataclass(frozen=True)
 class Document:
-    """One text with its origin; `language` is None where the source does not say."""
+    """One text with its origin.
+
+    language: None where the source does not say.
+    group: documents of one group are never parted by the split; None stands alone.
+    """
 
     text: str
     source: str
     language: str | None = None
+    group: str | None = None
 
 
 def document_id(text: str) -> str:
@@ -56,5 +61,6 @@ def _batch(rows: list[Document]) -> pa.RecordBatch:
         [row.text for row in rows],
         [row.language for row in rows],
         [row.source for row in rows],
+        [row.group for row in rows],
     ]
     return pa.record_batch([pa.array(column, pa.string()) for column in columns], schema=RAW_SCHEMA)

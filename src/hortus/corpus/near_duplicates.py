@@ -18,7 +18,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Sketches", "cluster", "shingle_hashes", "sketch"]
+__all__ = ["Sketches", "cluster", "join_groups", "shingle_hashes", "sketch"]
 
 SHINGLE_CHARACTERS = 10
 SKETCH_HASHES = 128
@@ -101,6 +101,19 @@ def cluster(sketches: Sketches, overlap: float) -> NDArray[np.int64]:
         smaller = min(_count(sketches.hashes[document], scale) for document in (first, second))
         if shared >= MIN_SHARED and shared >= overlap * smaller:
             _join(parents, first, second)
+    return np.array([_root(parents, document) for document in range(len(parents))], dtype=np.int64)
+
+
+def join_groups(clusters: NDArray[np.int64], groups: Sequence[str | None]) -> NDArray[np.int64]:
+    """Merge the clusters of documents that share a group's name.
+
+    >>> join_groups(np.array([0, 1, 0, 3]), [None, "a", "a", None]).tolist()
+    [0, 0, 0, 3]
+    """
+    parents, first = clusters.copy(), dict[str, int]()
+    for document, group in enumerate(groups):
+        if group is not None:
+            _join(parents, first.setdefault(group, document), document)
     return np.array([_root(parents, document) for document in range(len(parents))], dtype=np.int64)
 
 
