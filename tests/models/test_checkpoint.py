@@ -163,7 +163,6 @@ def test_every_exported_name_exists() -> None:
         "bloom.network",
         "layers.alibi",
         "layers.cross_entropy",
-        "layers.gelu",
     ],
 )
 def test_examples(name: str) -> None:

@@ -1,4 +1,4 @@
-"""Chunked linear cross-entropy and GELU against PyTorch's plain ones."""
+"""Chunked linear cross-entropy against PyTorch's plain one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from hortus.models.layers.cross_entropy import linear_cross_entropy
-from hortus.models.layers.gelu import gelu
 
 
 @pytest.fixture(autouse=True)
@@ -109,34 +108,3 @@ def test_a_second_backward_is_refused_rather_than_wrong() -> None:
     loss.backward(retain_graph=True)
     with pytest.raises(RuntimeError, match="inplace"):
         loss.backward()
-
-
-@pytest.mark.parametrize("shape", [(7,), (3, 5, 2), (300_001,)])
-def test_gelu_is_the_tanh_form(shape: tuple[int, ...]) -> None:
-    states = (torch.randn(shape) * 3).requires_grad_()
-    above = torch.randn(shape)
-    ours, exact = gelu(states), states.detach().double().requires_grad_()
-    ours.backward(above)
-    x = exact.detach().numpy()
-    written = 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
-    np.testing.assert_allclose(ours.detach().numpy(), written, atol=2e-6)
-    F.gelu(exact, approximate="tanh").backward(above.double())
-    assert states.grad is not None and exact.grad is not None
-    torch.testing.assert_close(states.grad.double(), exact.grad, rtol=0, atol=1e-5)
-
-
-def test_gelu_of_extremes() -> None:
-    states = torch.tensor([-1e4, -30.0, 30.0, 1e4], requires_grad=True)
-    result = gelu(states)
-    result.sum().backward()
-    assert result.tolist() == [0.0, 0.0, 30.0, 1e4]
-    assert states.grad is not None and states.grad.tolist() == [0.0, 0.0, 1.0, 1.0]
-
-
-def test_gelu_takes_a_gradient_that_is_not_contiguous() -> None:
-    states = torch.randn(4, 6).requires_grad_()
-    gelu(states.T).backward(torch.ones(4, 6).T)
-    assert states.grad is not None
-    exact = states.detach().double().requires_grad_()
-    F.gelu(exact, approximate="tanh").sum().backward()
-    torch.testing.assert_close(states.grad.double(), exact.grad, rtol=0, atol=1e-6)

@@ -20,7 +20,6 @@ from torch.utils.checkpoint import checkpoint
 
 from hortus.models.bloom.config import BloomConfig
 from hortus.models.layers.attention import AttentionPlan, KeyValueStore, attend, attend_fused, plan_attention
-from hortus.models.layers.gelu import gelu
 
 __all__ = ["Bloom"]
 
@@ -57,7 +56,7 @@ class FeedForward(nn.Module):
 
     def forward(self, states: Tensor) -> Tensor:
         """(B, T, D) -> (B, T, D)."""
-        return self.contract(gelu(self.expand(states)))
+        return self.contract(F.gelu(self.expand(states), approximate="tanh"))
 
 
 class Block(nn.Module):

@@ -1,1 +1,1 @@
-"""The parts that model families share: attention, losses, fused elementwise steps, caches."""
+"""The parts that model families share: attention, losses, caches, memory."""
