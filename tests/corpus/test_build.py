@@ -187,6 +187,19 @@ def test_stdlib_is_code_and_english_topics_without_tests(tmp_path):
     assert not any("/test/" in name or "site-packages" in name for name in names)
 
 
+def test_a_module_and_its_docstrings_stay_on_one_side(tmp_path):
+    build_corpus(CorpusConfig(sources=("stdlib",), validation_fraction=0.2), tmp_path)
+    sides, languages = defaultdict(set), defaultdict(set)
+    for row in rows(tmp_path / "documents.parquet"):
+        name = row["source"].replace("stdlib:docstrings/", "stdlib:")
+        if name.endswith(".py"):
+            sides[name].add(row["split"])
+            languages[name].add(row["language"])
+    assert all(len(side) == 1 for side in sides.values())
+    assert {"train", "validation"} == set.union(*sides.values())
+    assert languages["stdlib:json/decoder.py"] == {"code", "en"}
+
+
 def test_stage_reports_and_names_its_files(source, tmp_path):
     from hortus.corpus.stage import STAGE
 

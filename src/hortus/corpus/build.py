@@ -22,7 +22,7 @@ from hortus.artifact import read_json, replacing_file, write_json
 from hortus.corpus.config import CorpusConfig
 from hortus.corpus.documents import DOCUMENT_SCHEMA, DROPPED_SCHEMA, RAW_SCHEMA, batches
 from hortus.corpus.files import ReadLog
-from hortus.corpus.near_duplicates import Sketches, cluster
+from hortus.corpus.near_duplicates import Sketches, cluster, join_groups
 from hortus.corpus.sources import read_sources
 from hortus.corpus.split import SplitEntry, choose_validation
 from hortus.corpus.steps import Step, default_steps
@@ -100,22 +100,24 @@ def build_corpus(
             dropped = stack.enter_context(pq.ParquetWriter(dropped_path, DROPPED_SCHEMA, compression="zstd"))
             kept = stack.enter_context(pq.ParquetWriter(kept_path, RAW_SCHEMA, compression="zstd"))
             entries: list[tuple[str, str, int]] = []
-            sketches = Sketches()
+            sketches, groups = Sketches(), list[str | None]()
             for batch in _counted(batches(read_sources(config, log)), progress):
                 batch = _pass(batch, steps, counts, dropped)
                 kept.write_batch(batch)
                 sketches.add(batch.column("text").to_pylist())
                 entries += _entries(batch)
+                groups += batch.column("group").to_pylist()
             if not entries:
                 raise _nothing_left(config, counts)
         clusters = cluster(sketches, config.near_duplicate_overlap)
+        together = join_groups(clusters, groups)
         numbered = [
-            SplitEntry(*entry, number) for entry, number in zip(entries, clusters.tolist(), strict=True)
+            SplitEntry(*entry, number) for entry, number in zip(entries, together.tolist(), strict=True)
         ]
         held_out = choose_validation(numbered, config)
         statistics = _statistics(clusters, counts, log)
         with replacing_file(folder / DOCUMENTS) as path:
-            _write_split(kept_path, path, clusters, held_out, statistics)
+            _write_split(kept_path, path, together, held_out, statistics)
         write_json(folder / STATISTICS, statistics.to_mapping())
         return statistics
     finally:
@@ -202,7 +204,7 @@ def _write_split(
             held = in_validation[done : done + batch.num_rows]
             done += batch.num_rows
             split = pa.array(np.where(held, SPLITS[1], SPLITS[0]), pa.string())
-            batch = batch.append_column("split", split)
+            batch = batch.append_column("split", split).select(DOCUMENT_SCHEMA.names)
             writer.write_batch(batch)
             _count(batch, statistics)
 
