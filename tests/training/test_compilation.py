@@ -86,7 +86,8 @@ def test_an_error_of_the_task_is_not_hidden(compiled: list[Any], tmp_path: Path)
 def test_really_compiled_run_agrees_with_the_eager_one(tmp_path: Path) -> None:
     tasks = {}
     for mode in ("on", "off"):
-        tasks[mode] = Regression(dropout=0.0)
+        # No normalisation: the bias before it has a gradient of nothing but rounding, which Adam makes large.
+        tasks[mode] = Regression(dropout=0.0, normalise=False)
         config = TrainingConfig(epochs=2, batch_size=16, micro_batch_size=8, dtype="float32", compile=mode)  # type: ignore[arg-type]
         Trainer(config, tasks[mode], rows(), folder=tmp_path / mode, quiet=True).train()
     for left, right in zip(tasks["on"].network.parameters(), tasks["off"].network.parameters(), strict=True):
