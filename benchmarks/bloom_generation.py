@@ -37,7 +37,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--batch", nargs="+", type=int, choices=sorted(TARGETS), default=sorted(TARGETS))
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--peer", nargs="+", choices=["eager", "compiled"], default=["eager"])
+    parser.add_argument("--peer", nargs="+", choices=["eager", "compiled"], default=["compiled", "eager"])
     options = parser.parse_args()
     torch.set_num_threads(2)
     for batch in options.batch:

@@ -98,6 +98,14 @@ def test_threads_share_the_work(threads) -> None:
     torch.testing.assert_close(stepped, expected, rtol=0, atol=1e-5 * float(expected.abs().max()))
 
 
+@pytest.mark.parametrize("token", [-1, 61])
+def test_ids_outside_the_vocabulary_are_refused(open_one, token) -> None:
+    decoder = open_one(make_network(2, 32), 1, 4)
+    decoder.prefill(torch.tensor([[1]]))
+    with pytest.raises((DataError, IndexError)):
+        decoder.step(torch.tensor([token]))
+
+
 def test_long_attention_and_large_activations(open_one) -> None:
     network = make_network(2, 32)
     with torch.no_grad():

@@ -1,16 +1,39 @@
-"""Lists of token rows into batches of similar length, and batches into tensors.
+"""From a list of texts to batches: checked, gathered by length, padded into tensors.
 
 Legend: B rows, T tokens.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-__all__ = ["batches_by_length", "pad_left", "pad_right"]
+from hortus.errors import DataError
+
+__all__ = ["as_texts", "batches_by_length", "pad_left", "pad_right", "tracked"]
+
+
+def as_texts(texts: Any, what: str = "text", single: bool = True) -> list[str]:
+    """A list of strings as it is; one string as a list of itself if `single`.
+
+    Raises:
+        DataError: anything else, with what it is.
+
+    >>> as_texts("one"), as_texts(["one", "two"])
+    (['one'], ['one', 'two'])
+    """
+    if isinstance(texts, str) and single:
+        return [texts]
+    if isinstance(texts, str) or not isinstance(texts, Iterable):
+        raise DataError(f"{what}: got {type(texts).__name__}", allowed="a list of strings")
+    texts = list(texts)
+    for number, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise DataError(f"{what} {number} is {type(text).__name__} {text!r:.40}", allowed="strings")
+    return texts
 
 
 def batches_by_length(
@@ -50,3 +73,13 @@ def pad_right(rows: Sequence[Sequence[int]], pad_id: int) -> Tensor:
     """(B, T) ids with padding on the right. A causal network needs no mask: nothing real follows it."""
     longest = max(map(len, rows))
     return torch.tensor([list(row) + [pad_id] * (longest - len(row)) for row in rows])
+
+
+def tracked(batches: Sequence[Any], count: int, progress: bool | None, verb: str) -> Iterable[Any]:
+    """The batches, with a bar on stderr when asked for or when there is much to do."""
+    if not (count > 100 if progress is None else progress):
+        return batches
+    from rich.console import Console
+    from rich.progress import track
+
+    return track(batches, description=verb, console=Console(stderr=True), transient=True)

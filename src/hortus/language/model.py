@@ -6,7 +6,7 @@ on tokens is in `generation` and `scoring`, which know causal networks.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, overload
 
@@ -17,7 +17,7 @@ from hortus.artifact import ModelCard, read_config, read_json, write_json
 from hortus.config import load_yaml
 from hortus.device import choose_device, choose_dtype
 from hortus.errors import ArtifactError, ConfigError, DataError
-from hortus.language.batching import batches_by_length
+from hortus.language.batching import as_texts, batches_by_length, tracked
 from hortus.language.chat import plain_prompt, render_template
 from hortus.language.config import GenerationConfig
 from hortus.language.generation import Row, continue_rows
@@ -197,7 +197,7 @@ class LanguageModel:
             ConfigError: an unknown setting or a value out of range.
             DataError: not text, or a prompt that leaves no room within `max_length`.
         """
-        texts = _as_list(text)
+        texts = as_texts(text)
         config = self.generation_config.replaced(**options)
         rows = self._rows(texts, config, truncate, parse_special)
         readers = [Reader(self.tokenizer, row, config.stop) for row in rows]
@@ -206,7 +206,7 @@ class LanguageModel:
         batches = list(
             batches_by_length(lengths, most_rows=batch_size, most_tokens=batch_size * self.max_length)
         )
-        for batch in _tracked(batches, len(texts), progress, "generate"):
+        for batch in tracked(batches, len(texts), progress, "generate"):
             for row, token in self._continue([rows[index] for index in batch], config):
                 if config.stop:
                     answers[id(row)].push(token)
@@ -221,7 +221,7 @@ class LanguageModel:
         No piece ends inside a character, and no part of a stop string is ever yielded.
         """
         config = self.generation_config.replaced(**options)
-        (row,) = self._rows(_as_list([text], single=False), config, truncate, parse_special)
+        (row,) = self._rows(as_texts([text], single=False), config, truncate, parse_special)
         return self._pieces(row, config)
 
     def _pieces(self, row: Row, config: GenerationConfig) -> Iterator[str]:
@@ -300,13 +300,13 @@ class LanguageModel:
         Raises:
             DataError: not text, as many texts as lists of choices are not given, or a text is too long.
         """
-        texts = _as_list(text)
+        texts = as_texts(text)
         lists = [choices] if isinstance(text, str) else list(choices)
         if len(lists) != len(texts):
             raise DataError(
                 f"{len(texts)} texts and {len(lists)} lists of choices", allowed="one list of choices a text"
             )
-        lists = [_as_list(mine, what="choices", single=False) for mine in lists]
+        lists = [as_texts(mine, what="choices", single=False) for mine in lists]
         pairs = [self._split(one, mine, truncate) for one, mine in zip(texts, lists, strict=True)]
         contexts = [context for context, _ in pairs]
         arrays = score_choices(self.network, contexts, [mine for _, mine in pairs], self._pad_id)
@@ -338,7 +338,7 @@ class LanguageModel:
             (log_probabilities in nats, num_tokens), one entry a text; bits per byte of a text are
             -log_probability / ln 2 / number of bytes.
         """
-        texts = _as_list(texts, single=False)
+        texts = as_texts(texts, single=False)
         overlap = self.max_length // 4 if overlap is None else overlap
         if not 0 <= overlap < self.max_length:
             raise ConfigError(f"overlap={overlap}", allowed=f"0 to {self.max_length - 1}")
@@ -352,7 +352,7 @@ class LanguageModel:
         # Sorted by length here, so that a bar can move between calls without costing padding.
         parts.sort(key=lambda part: -len(part[1]))
         blocks = [parts[start : start + 64] for start in range(0, len(parts), 64)]
-        for block in _tracked(blocks, len(texts), progress, "score"):
+        for block in tracked(blocks, len(texts), progress, "score"):
             scores = score_tokens(self.network, [p[1] for p in block], [p[2] for p in block], self._pad_id)
             np.add.at(sums, [p[0] for p in block], scores)
         return TextScores(sums, np.array([len(row) - 1 for row in tokens], dtype=np.int64))
@@ -366,7 +366,7 @@ class LanguageModel:
         Raises:
             DataError: not text, or longer than `max_length`.
         """
-        encoded = self.tokenizer.encode_batch(_as_list(texts))
+        encoded = self.tokenizer.encode_batch(as_texts(texts))
         rows = [self._cut(row, self.max_length, truncate) or [self.separator_id] for row in encoded]
         means = mean_states(self.network, rows, self._pad_id)
         return means[0] if isinstance(texts, str) else means
@@ -394,25 +394,3 @@ def _stored_length(settings: dict[str, Any]) -> int | None:
         if isinstance(value, int | float) and 0 < value < _UNLIMITED:
             return int(value)
     return None
-
-
-def _as_list(texts: Any, what: str = "text", single: bool = True) -> list[str]:
-    if isinstance(texts, str) and single:
-        return [texts]
-    if isinstance(texts, str) or not isinstance(texts, Iterable):
-        raise DataError(f"{what}: got {type(texts).__name__}", allowed="a list of strings")
-    texts = list(texts)
-    for number, text in enumerate(texts):
-        if not isinstance(text, str):
-            raise DataError(f"{what} {number} is {type(text).__name__} {text!r:.40}", allowed="strings")
-    return texts
-
-
-def _tracked(batches: Sequence[Any], count: int, progress: bool | None, verb: str) -> Iterable[Any]:
-    """The batches, with a bar on stderr when asked for or when there is much to do."""
-    if not (count > 100 if progress is None else progress):
-        return batches
-    from rich.console import Console
-    from rich.progress import track
-
-    return track(batches, description=verb, console=Console(stderr=True), transient=True)

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hortus.errors import DataError
 from hortus.models.decoder.compiler import load_kernels
 from hortus.models.decoder.program import Step
 from hortus.models.layers.cache import StaticCache
@@ -138,7 +139,10 @@ class CompiledDecoder(Decoder):
             step = Step(self._kernels, self.cache, self._first_positions())
             self._step = step, self._describe(self.network, step)
         step, output = self._step
-        return step.run(tokens.contiguous(), output)
+        if bool(((tokens < 0) | (tokens >= self.network.config.vocab_size)).any()):
+            # Here a wrong id would read foreign memory; PyTorch's embedding checks for itself.
+            raise DataError(f"tokens {tokens.tolist()}", allowed=f"0 to {self.network.config.vocab_size - 1}")
+        return step.run(tokens.to(torch.long).contiguous(), output)
 
     def select(self, rows: Tensor) -> None:
         """Go on with the given rows only, each as often as it is named."""
