@@ -83,11 +83,10 @@ def test_tabulated_radii():
         assert VAN_DER_WAALS_RADIUS[number] == radius
 
 
-@pytest.mark.parametrize("smiles", SMILES)
+# RDKit has other parameters for boron, and for phosphorus and sulfur with double bonds to oxygen.
+@pytest.mark.parametrize("smiles", [s for s in SMILES if not any(p in s for p in ("B(", "P(=", "S(=O)"))])
 @pytest.mark.parametrize("hydrogens", [True, False])
 def test_gasteiger_equals_rdkit(smiles, hydrogens):
-    if any(part in smiles for part in ("B(", "S(=O)(=O)")):
-        pytest.skip("other parameters there")
     chemical, molecule = built(smiles, hydrogens=hydrogens)
     AllChem.ComputeGasteigerCharges(chemical)
     expected = np.array([atom.GetDoubleProp("_GasteigerCharge") for atom in chemical.GetAtoms()])

@@ -130,13 +130,13 @@ def voxels_by_loop(one: Complex, size: int, spacing: float) -> np.ndarray:
     return box
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(st.integers(0, 10**6), st.sampled_from([(48, 1.0), (24, 2.0), (9, 1.5)]))
 def test_voxels_equal_a_loop(seed, shape):
     one = complex_of(seed, 60, 8.0)
     grid = GridConfig(size=shape[0], spacing=shape[1])
     box = voxelize(one, grid)
-    assert box == pytest.approx(voxels_by_loop(one, *shape), abs=1e-5)
+    assert np.allclose(box, voxels_by_loop(one, *shape), atol=1e-5)
     inside = (
         (voxel_indices(one.positions, grid) >= 0) & (voxel_indices(one.positions, grid) < shape[0])
     ).all(1)

@@ -1,4 +1,4 @@
-"""HAC-Net against its published numbers and against Open Babel and torch-geometric where they are installed."""
+"""HAC-Net against its published numbers, and against Open Babel where it is installed."""
 
 from __future__ import annotations
 

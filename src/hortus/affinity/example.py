@@ -1,7 +1,7 @@
 """Three small complexes, made up from rules: enough to run every step without any data set.
 
-A short helix-like peptide with a zinc ion and waters stands for the pocket; benzamidine, phenol and acetate,
-placed beside it, are the ligands. Labels are invented. Nothing can be learnt from them.
+Amino acids on a sphere, with a zinc ion and two waters, stand for the pocket; benzamidine, phenol and
+acetate in its middle are the ligands. Labels are invented. Nothing can be learnt from them.
 """
 
 from __future__ import annotations
@@ -37,9 +37,8 @@ def write_example(folder: str | Path) -> Path:
             ligand = Chem.AddHs(Chem.MolFromSmiles(smiles))
             rdDistGeom.EmbedMolecule(ligand, randomSeed=7)
             ligand.SetProp("_Name", name)
-            pocket, end = _peptide(7 + number)
-            _move(ligand, end)
-            (place / f"{name}_pocket.pdb").write_text(pocket, encoding="ascii")
+            _move(ligand, np.zeros(3))
+            (place / f"{name}_pocket.pdb").write_text(_pocket(number), encoding="ascii")
             (place / f"{name}_ligand.sdf").write_text(
                 Chem.MolToMolBlock(ligand) + "\n$$$$\n", encoding="utf-8"
             )
@@ -48,32 +47,57 @@ def write_example(folder: str | Path) -> Path:
     return folder
 
 
-def _peptide(seed: int) -> tuple[str, np.ndarray]:
-    """A folded peptide as PDB text with a zinc ion and two waters, and a free place 3.6 Å off its middle."""
-    from rdkit import Chem
+def _pocket(number: int) -> str:
+    """Amino acids, a zinc ion and two waters around the origin, as PDB text."""
+    sequence = _SEQUENCE[number : number + 10]
+    places = _directions(len(sequence) + 3)
+    lines: list[str] = []
+    for row, letter in enumerate(sequence, start=1):
+        lines += _residue(letter, row, 8.0 * places[row - 1], len(lines))
+    for name, element, place in zip(
+        ("ZN", "O", "O"), ("ZN", "O", "O"), 4.6 * places[len(sequence) :], strict=True
+    ):
+        kind = "ZN" if name == "ZN" else "HOH"
+        lines.append(_line("HETATM", len(lines) + 1, name, kind, 100 + len(lines), place, element))
+    return "\n".join([*lines, "END"]) + "\n"
+
+
+def _directions(count: int) -> np.ndarray:
+    """(count, 3): unit vectors spread evenly over a sphere (a golden spiral)."""
+    steps = np.arange(count) + 0.5
+    height, turn = 1 - 2 * steps / count, np.pi * (1 + 5**0.5) * steps
+    ring = np.sqrt(1 - height**2)
+    return np.column_stack([ring * np.cos(turn), ring * np.sin(turn), height])
+
+
+def _residue(letter: str, number: int, center: np.ndarray, before: int) -> list[str]:
+    from rdkit import Chem, rdBase
     from rdkit.Chem import rdDistGeom
 
-    peptide = Chem.MolFromSequence(_SEQUENCE[: 8 + seed % 5])
-    rdDistGeom.EmbedMolecule(peptide, randomSeed=seed, useRandomCoords=True)
-    places = peptide.GetConformer().GetPositions()
-    middle = places.mean(axis=0)
-    random = np.random.default_rng(seed)
-    free = middle
-    while np.linalg.norm(places - free, axis=1).min() < 5.5:
-        free = free + 0.5 * random.normal(size=3)
-    lines = [line for line in Chem.MolToPDBBlock(peptide).splitlines() if line.startswith("ATOM")]
-    for kind, name, element, offset in (
-        ("ZN", "ZN", "ZN", 4.5),
-        ("HOH", "O", "O", 5.0),
-        ("HOH", "O", "O", -5.0),
-    ):
-        x, y, z = free + [0, 0, offset]
-        number = len(lines) + 1
-        lines.append(
-            f"HETATM{number:5d} {name:>2}   {kind:>3} A{number:4d}    {x:8.3f}{y:8.3f}{z:8.3f}"
-            f"  1.00  0.00          {element:>2}"
-        )
-    return "\n".join([*lines, "END"]) + "\n", free
+    residue = Chem.MolFromSequence(letter)
+    with rdBase.BlockLogs():
+        rdDistGeom.EmbedMolecule(residue, randomSeed=11)
+    places = residue.GetConformer().GetPositions()
+    places += center - places.mean(axis=0)
+    lines: list[str] = []
+    for atom, place in zip(residue.GetAtoms(), places, strict=True):
+        info = atom.GetPDBResidueInfo()
+        if info.GetName().strip() != "OXT":  # a chain that goes on has none
+            name, kind = info.GetName().strip(), info.GetResidueName()
+            row = before + len(lines) + 1
+            lines.append(_line("ATOM", row, name, kind, number, place, atom.GetSymbol().upper()))
+    return lines
+
+
+def _line(
+    record: str, row: int, name: str, residue: str, number: int, place: np.ndarray, element: str
+) -> str:
+    x, y, z = place
+    shown = name if len(element) == 2 else f" {name}"
+    return (
+        f"{record:<6}{row:5d} {shown:<4} {residue:>3} A{number:4d}    "
+        f"{x:8.3f}{y:8.3f}{z:8.3f}  1.00  0.00          {element:>2}"
+    )
 
 
 def _move(ligand: object, center: np.ndarray) -> None:

@@ -106,10 +106,11 @@ class FastConvolution:
 
     def __init__(self, network: ConvolutionNetwork):
         self.network: Any = network
-        first = self.network.blocks[0].convolution
+        blocks: Any = network.blocks
+        first = blocks[0].convolution
         self._first = np.ascontiguousarray(first.weight.detach().permute(2, 3, 4, 1, 0).numpy())
         with torch.no_grad():
-            self._layers = [self._arranged(self.network.blocks[i].convolution) for i in (1, 2)]
+            self._layers = [self._arranged(blocks[i].convolution) for i in (1, 2)]
 
     @staticmethod
     def _arranged(layer: nn.Conv3d) -> _SpectralConvolution | nn.Conv3d:

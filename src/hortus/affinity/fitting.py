@@ -17,15 +17,19 @@ from hortus.affinity.complexes import Complex
 from hortus.affinity.convolution import ConvolutionNetwork, Head
 from hortus.affinity.learning import GraphData, Regression, VoxelData, published_training
 from hortus.affinity.voxels import voxelize
-from hortus.errors import ConfigError, nearest
+from hortus.errors import ConfigError, HortusError, nearest
 from hortus.training import TensorData, Trainer, TrainingConfig, TrainingResult
 
 if TYPE_CHECKING:
     from hortus.affinity.model import HACNet
 
-__all__ = ["fit_networks"]
+__all__ = ["TrainingStoppedError", "fit_networks"]
 
 _KINDS = ("cnn", "head", "gcn")
+
+
+class TrainingStoppedError(HortusError):
+    """Training ended before its time, on request; its checkpoint is whole."""
 
 
 def fit_networks(
@@ -77,7 +81,10 @@ def _train(
         config, task, data, folder=folder, validation=validation, callbacks=callbacks, quiet=quiet
     )
     resume = (folder / "checkpoints").is_dir()
-    return trainer.train(resume=resume)
+    result = trainer.train(resume=resume)
+    if result.interrupted:
+        raise TrainingStoppedError(f"training was stopped by {result.stopped}", do="run it again to go on")
+    return result
 
 
 def _fit_head(
@@ -90,7 +97,9 @@ def _fit_head(
 ) -> TrainingResult:
     config = _settings(model, "head", model.seed, len(split[0]))
     # The published second stage normalises with momentum 0.3 where the first uses 0.1.
-    head = Head(network.num_features, network.config.head_width, momentum=0.3)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        head = Head(network.num_features, network.config.head_width, momentum=0.3)
     tables = [
         TensorData(
             {

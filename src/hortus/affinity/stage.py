@@ -12,6 +12,7 @@ import numpy as np
 from hortus.affinity.config import HACNetConfig, PreparationConfig
 from hortus.affinity.evaluation import MEASURES, mass_baseline, nearest_baseline, score_table, tanimoto
 from hortus.affinity.example import write_example
+from hortus.affinity.fitting import TrainingStoppedError
 from hortus.affinity.labels import read_labels
 from hortus.affinity.learning import published_training
 from hortus.affinity.model import HACNet
@@ -105,6 +106,13 @@ def _training(config: AffinityStage) -> dict[str, TrainingConfig]:
 
 def run_affinity(config: AffinityStage, context: StageContext) -> StageResult:
     """Cross-validate where asked, then train on all complexes and write the artifact to FOLDER/model."""
+    try:
+        return _run_affinity(config, context)
+    except TrainingStoppedError as stopped:
+        return StageResult(stopped=stopped.what)
+
+
+def _run_affinity(config: AffinityStage, context: StageContext) -> StageResult:
     source = context.inputs["complexes"]
     store = ComplexStore(source / "store")
     labels = read_labels(source / "labels.csv", "value")

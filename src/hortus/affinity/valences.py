@@ -46,9 +46,9 @@ class Draft:
 def repair(draft: Draft) -> Draft:
     """The draft with plausible orders and charges; what is already right stays as it is.
 
-    >>> carboxylate = Draft(np.array([6, 8, 8, 6]), np.zeros((4, 3)), np.array([[0, 1], [0, 2], [0, 3]]),
+    >>> formate = Draft(np.array([6, 8, 8, 1]), np.zeros((4, 3)), np.array([[0, 1], [0, 2], [0, 3]]),
     ...     np.array([2.0, 2.0, 1.0]), np.zeros(4, int), None)
-    >>> mended = repair(carboxylate)
+    >>> mended = repair(formate)
     >>> mended.orders.tolist(), mended.formal_charges.tolist()
     ([2.0, 1.0, 1.0], [0, 0, -1, 0])
     """
