@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal  # noqa: F401  (annotations of the inherited fields are read in this module)
 
 from hortus.errors import ConfigError
 from hortus.training.config import TrainingConfig
