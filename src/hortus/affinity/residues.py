@@ -93,14 +93,15 @@ def double_bonds(name: str, *, published: bool) -> list[tuple[str, str]]:
     return [*_BACKBONE, *terminal, *table.get(parent_of(name), ())]
 
 
-def mean_angles(positions: np.ndarray, bonds: np.ndarray, num_atoms: int) -> np.ndarray:
-    """(N,) mean angle in degrees between the bonds of each atom; NaN where it has fewer than two."""
-    neighbors: list[list[int]] = [[] for _ in range(num_atoms)]
-    for first, second in bonds:
-        neighbors[first].append(second)
-        neighbors[second].append(first)
-    result = np.full(num_atoms, np.nan)
-    for atom, others in enumerate(neighbors):
+def mean_angles(positions: np.ndarray, bonds: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """(N,) mean angle in degrees between the bonds of each wanted atom; NaN elsewhere and at chain ends."""
+    neighbors: dict[int, list[int]] = {int(atom): [] for atom in np.flatnonzero(wanted)}
+    for first, second in bonds[wanted[bonds].any(axis=1)].tolist():
+        for here, there in ((first, second), (second, first)):
+            if here in neighbors:
+                neighbors[here].append(there)
+    result = np.full(len(wanted), np.nan)
+    for atom, others in neighbors.items():
         if len(others) < 2:
             continue
         arms = positions[others] - positions[atom]

@@ -66,13 +66,15 @@ def type_receptor(receptor: Receptor, *, published: bool = False) -> Molecule:
     bonds = receptor_bonds(receptor)
     rows = _rows_by_name(receptor)
     orders, aromatic = np.ones(len(bonds)), np.zeros(len(receptor), bool)
-    lookup = {(int(a), int(b)): i for i, (a, b) in enumerate(bonds)}
+    count = len(receptor)
+    lookup = dict(zip((bonds[:, 0] * count + bonds[:, 1]).tolist(), range(len(bonds)), strict=True))
     for residue, name in enumerate(receptor.residue_names):
         atoms = rows[residue]
         for pair in tables.double_bonds(name, published=published):
             ends = sorted(atoms.get(end, -1) for end in pair)
-            if (ends[0], ends[1]) in lookup:
-                orders[lookup[ends[0], ends[1]]] = 2.0
+            bond = lookup.get(ends[0] * count + ends[1]) if ends[0] >= 0 else None
+            if bond is not None:
+                orders[bond] = 2.0
         if not published:
             aromatic[[atoms[a] for a in tables.AROMATIC.get(parent_of(name), ()) if a in atoms]] = True
     orders[aromatic[bonds].all(axis=1)] = 1.5
@@ -105,7 +107,7 @@ def _type_by_geometry(molecule: Molecule, receptor: Receptor) -> None:
     unknown &= receptor.elements > 1
     if not unknown.any():
         return
-    angles = mean_angles(molecule.positions, molecule.bonds, len(molecule))
+    angles = mean_angles(molecule.positions, molecule.bonds, unknown)
     flat = unknown & (angles > 115) & np.isin(molecule.elements, (6, 7))
     molecule.aromatic[flat & molecule.in_ring & (molecule.degree <= 3)] = True
     both = molecule.aromatic[molecule.bonds].all(axis=1)
