@@ -16,7 +16,9 @@ __all__ = ["KINDS", "STAGES", "require", "resolve"]
 # config.json's model_type -> the function that opens such a folder.
 KINDS: dict[str, str] = {
     "bloom": "hortus.language.model:LanguageModel.load",
+    "hacnet": "hortus.affinity.model:HACNet.load",
     "lda": "hortus.topics.lda:LatentDirichletAllocation.load",
+    "vcnet": "hortus.counterfactual.storage:load",
 }
 
 # A recipe's stage kind -> its hortus.recipe.Stage.
@@ -29,6 +31,9 @@ STAGES: dict[str, str] = {
     "samples": "hortus.evaluation.samples:STAGE",
     "model": "hortus.language.publish:STAGE",
     "topics": "hortus.topics.stage:STAGE",
+    "complexes": "hortus.affinity.stage:COMPLEXES",
+    "affinity": "hortus.affinity.stage:STAGE",
+    "counterfactual": "hortus.counterfactual.stage:STAGE",
 }
 
 

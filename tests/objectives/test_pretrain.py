@@ -98,8 +98,3 @@ def test_the_command_runs_the_recipe_and_prints_json(recipe: Path) -> None:
 def test_settings_of_the_model_are_checked() -> None:
     with pytest.raises(ConfigError, match="sequence_length=1"):
         PretrainConfig(steps=1, sequence_length=1)
-
-
-@pytest.mark.parametrize("path", sorted(Path("recipes").glob("*.yaml")), ids=lambda path: path.stem)
-def test_shipped_recipes_are_valid(path: Path) -> None:
-    read_recipe(path)

@@ -34,6 +34,8 @@ VERBS: dict[str, tuple[str, str]] = {
     "chat": ("hortus.cli.chat:chat", "Talk to a model in the terminal."),
     "prompts": ("hortus.cli.prompts:app", "List, render, check and write prompt templates."),
     "topics": ("hortus.cli.topics:app", "Fit topic models and choose their number."),
+    "affinity": ("hortus.cli.affinity:app", "Predict binding affinity from structures."),
+    "counterfactual": ("hortus.cli.counterfactual:app", "Predict from tables and show what to change."),
 }
 
 for _verb, (_place, _help) in VERBS.items():
