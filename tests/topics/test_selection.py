@@ -92,7 +92,7 @@ def test_resume_after_an_interruption(block_counts: sparse.csr_array, tmp_path: 
     assert len(rest) == 6 - len(made) and rest[-1][0] == pytest.approx(1) and rest[-1][1] == pytest.approx(0)
     assert {name: (tmp_path / "fits" / name).stat().st_mtime_ns for name in made} == stamps
     assert resumed.table.equals(select_num_topics(block_counts, config=config).table)
-    with pytest.raises(ConfigError, match="differ in seed"):
+    with pytest.raises(ConfigError, match="differ in corpus, seed"):
         select_num_topics(block_counts, config=replace(config, seed=2), folder=tmp_path)
     (tmp_path / "fits" / made[0]).write_bytes(b"broken")
     with pytest.raises(ArtifactError, match=re.escape(made[0])):

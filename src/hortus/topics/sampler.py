@@ -159,6 +159,15 @@ def build_tables(
             alias[w, large[j]] = large[j]
 
 
+@numba.njit(inline="always")
+def _walk(present: np.ndarray, cumulative: np.ndarray, target: float) -> Any:
+    """The topic in whose stretch of the cumulated weights the target lies."""
+    j = 0
+    while cumulative[j] <= target:
+        j += 1
+    return present[j]
+
+
 @compiled
 def sweep(
     words: np.ndarray,  # (n,) int32
@@ -212,24 +221,33 @@ def sweep(
                 k = present[j]
                 total += counts[k] * (row[k] + eta) * inverse[k]
                 cumulative[j] = total
-            # The table was made with this token in it; a proposal must not know where the token is.
-            weight_old = max(weight[w, old] * less[old, 0] - less[old, 1], 0.0)
-            target = uniform(state) * (total + mass[w] - weight[w, old] + weight_old)
+            target = uniform(state) * (total + mass[w])
             if target < total:
-                j = 0
-                while cumulative[j] <= target:
-                    j += 1
-                new = present[j]
+                new = _walk(present, cumulative, target)
             else:
-                while True:
-                    spot = uniform(state) * num_topics
-                    cell = np.int32(spot)
-                    new = cell if spot - cell < share[w, cell] else alias[w, cell]
-                    if new != old or uniform(state) * weight[w, old] < weight_old:
-                        break
+                spot = uniform(state) * num_topics
+                cell = np.int32(spot)
+                new = cell if spot - cell < share[w, cell] else alias[w, cell]
+                if new == old:
+                    # The table was made with this token in it, and a proposal must not know where the token
+                    # is: the token's share of the weight is refused, a refused draw made again without it.
+                    weight_old = max(weight[w, old] * less[old, 0] - less[old, 1], 0.0)
+                    if uniform(state) * weight[w, old] >= weight_old:
+                        target = uniform(state) * (total + mass[w] - weight[w, old] + weight_old)
+                        if target < total:
+                            new = _walk(present, cumulative, target)
+                        else:
+                            target -= total
+                            new = 0
+                            while new < num_topics - 1:
+                                target -= weight_old if new == old else weight[w, new]
+                                if target < 0.0:
+                                    break
+                                new += 1
             if new != old:
                 exact_new = (row[new] + eta) * inverse[new]
                 exact_old = (row[old] + eta) * inverse[old]
+                weight_old = max(weight[w, old] * less[old, 0] - less[old, 1], 0.0)
                 gain = (counts[new] + alpha[new]) * exact_new * (counts[old] * exact_old + weight_old)
                 loss = (counts[old] + alpha[old]) * exact_old * (counts[new] * exact_new + weight[w, new])
                 if gain < loss and uniform(state) * loss >= gain:
