@@ -34,9 +34,9 @@ class Attention(nn.Module):
         self.query_key_value = nn.Linear(config.hidden_size, 3 * config.hidden_size)
         self.output = nn.Linear(config.hidden_size, config.hidden_size)
 
-    def forward(self, fused: Tensor, plan: AttentionPlan, cache: KeyValueStore | None, layer: int) -> Tensor:
-        """Output of `query_key_value` (B, T, 3·D) -> (B, T, D)."""
-        fused = fused.unflatten(-1, (self.num_heads, 3, self.head_size))
+    def forward(self, states: Tensor, plan: AttentionPlan, cache: KeyValueStore | None, layer: int) -> Tensor:
+        """(B, T, D) -> (B, T, D)."""
+        fused = self.query_key_value(states).unflatten(-1, (self.num_heads, 3, self.head_size))
         dropout = self.dropout if self.training else 0.0
         if cache is not None:
             query, key, value = (x.transpose(1, 2) for x in fused.unbind(3))  # (B, n, T, d)
@@ -54,9 +54,9 @@ class FeedForward(nn.Module):
         self.expand = nn.Linear(config.hidden_size, 4 * config.hidden_size)
         self.contract = nn.Linear(4 * config.hidden_size, config.hidden_size)
 
-    def forward(self, expanded: Tensor) -> Tensor:
-        """Output of `expand` (B, T, 4·D) -> (B, T, D)."""
-        return self.contract(F.gelu(expanded, approximate="tanh"))
+    def forward(self, states: Tensor) -> Tensor:
+        """(B, T, D) -> (B, T, D)."""
+        return self.contract(F.gelu(self.expand(states), approximate="tanh"))
 
 
 class Block(nn.Module):
@@ -75,29 +75,15 @@ class Block(nn.Module):
         self, states: Tensor, plan: AttentionPlan, cache: KeyValueStore | None = None, layer: int = 0
     ) -> Tensor:
         """(B, T, D) -> (B, T, D)."""
-        residual, fused = self._projected(states, self.attention_norm, self.attention.query_key_value)
-        states = residual + self._drop(self.attention(fused, plan, cache, layer))
-        residual, expanded = self._projected(states, self.feed_forward_norm, self.feed_forward.expand)
-        return residual + self._drop(self.feed_forward(expanded))
-
-    def _projected(self, states: Tensor, norm: nn.Module, linear: nn.Module) -> tuple[Tensor, Tensor]:
-        """What the residual connection carries, and linear(norm(states))."""
-        if self.residual_after_norm:
-            normed = norm(states)
-            return normed, linear(normed)
-        if not torch.is_grad_enabled() or torch.compiler.is_compiling():
-            return states, linear(norm(states))
-        # The normalised states are not kept but made again, which costs 0.2 % of a step: recomputation stops
-        # once they are there, before the product.
-        projected = checkpoint(_chain, norm, linear, states, use_reentrant=False, preserve_rng_state=False)
-        return states, projected
+        normed = self.attention_norm(states)
+        residual = normed if self.residual_after_norm else states
+        states = residual + self._drop(self.attention(normed, plan, cache, layer))
+        normed = self.feed_forward_norm(states)
+        residual = normed if self.residual_after_norm else states
+        return residual + self._drop(self.feed_forward(normed))
 
     def _drop(self, states: Tensor) -> Tensor:
         return F.dropout(states, self.dropout, self.training) if self.dropout else states
-
-
-def _chain(norm: nn.Module, linear: nn.Module, states: Tensor) -> Tensor:
-    return linear(norm(states))
 
 
 class Bloom(nn.Module):
