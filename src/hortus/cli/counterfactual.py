@@ -206,7 +206,7 @@ def evaluate(
     """
     from hortus.artifact import replacing_file
     from hortus.counterfactual.cards import MEASURES, report_blocks
-    from hortus.counterfactual.evaluate import evaluate as compare
+    from hortus.counterfactual.comparison import evaluate as compare
     from hortus.counterfactual.stage import read_table
     from hortus.device import describe_machine
     from hortus.report import write_report
