@@ -122,7 +122,7 @@ def _explain(
     sentences.append(
         f"All {len(chosen)} criteria agree."
         if low == high
-        else f"All {len(chosen)} criteria range from {low} to {high}: look at the topics of others too."
+        else f"All {len(chosen)} criteria range from {low} to {high}: compare the topics of several."
     )
     return " ".join(sentences)
 
