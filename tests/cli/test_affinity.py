@@ -109,7 +109,12 @@ def test_the_recipe_runs_on_the_example(tmp_path, monkeypatch):
     monkeypatch.setitem(registry.STAGES, "complexes", "hortus.affinity.stage:COMPLEXES")
     monkeypatch.setitem(registry.STAGES, "affinity", "hortus.affinity.stage:STAGE")
     recipe = Path(__file__).parents[2] / "recipes" / "affinity.yaml"
-    settings = ["affinity.epochs={gcn: 1, cnn: 1, head: 1}", "complexes.jobs=1", f"folder={tmp_path / 'run'}"]
+    settings = [
+        "affinity.epochs={gcn: 1, cnn: 1, head: 1}",
+        "complexes.jobs=1",
+        f"folder={tmp_path / 'run'}",
+        "affinity.size=graph",
+    ]
     result = run_recipe(read_recipe(recipe, [*settings, "affinity.folds=3"]))
     assert result.numbers["complexes"]["complexes"] == 3 and result.report.is_file()
     rows = result.numbers["affinity"]["cross_validation"]

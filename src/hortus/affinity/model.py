@@ -43,7 +43,7 @@ from hortus.artifact import (
     write_artifact,
 )
 from hortus.config import from_mapping, to_mapping
-from hortus.errors import ConfigError, DataError, HortusError
+from hortus.errors import ArtifactError, ConfigError, DataError, HortusError
 from hortus.training import TrainingConfig
 
 __all__ = ["HACNet", "Prediction", "complex_or_reason"]
@@ -334,6 +334,8 @@ class HACNet:
 
         folder = resolve_folder(folder)
         stored = read_config(folder)
+        if stored["model_type"] != cls.kind:
+            raise ArtifactError(f"{folder} is a {stored['model_type']!r} model", allowed=cls.kind)
         model = cls(from_mapping(HACNetConfig, stored.get("hacnet"), "hacnet"))
         model.config_ = model.config  # type: ignore[assignment]
         model.error_, model.domain_ = dict(stored.get("error", {})), dict(stored.get("domain", {}))

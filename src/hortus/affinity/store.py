@@ -18,6 +18,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
 from itertools import islice
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, overload
 
@@ -246,7 +247,8 @@ def _prepared(
         for files in todo:
             yield files.name, _prepare_one(files, config)
         return
-    with ProcessPoolExecutor(jobs) as pool:
+    # A forked child would inherit OpenMP's locks from compiled code that ran here, and die.
+    with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
         running: dict[Future[Complex | str], str] = {}
         while True:
             # A bounded queue keeps memory flat however many complexes wait.

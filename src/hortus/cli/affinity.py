@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from itertools import islice
+from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -212,9 +213,9 @@ def predict(
     json
         Print one JSON object.
     """
-    import hortus
+    from hortus.affinity.model import HACNet
 
-    opened = hortus.load(model)
+    opened = HACNet.load(model)
     predictions: Iterable[Prediction]
     if jobs > 1:
         predictions = _in_parallel(model, protein, ligands, jobs, compat)
@@ -274,7 +275,7 @@ def _write_sdf(path: Path, ligands: Path, predictions: Iterable[Prediction], tar
 
 def _in_parallel(model: str, protein: Path, ligands: Path, jobs: int, compat: bool) -> Iterator[Prediction]:
     """Each process scores every jobs-th block of poses; the receptor is prepared once in each."""
-    with ProcessPoolExecutor(jobs) as pool:
+    with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
         tasks = [
             pool.submit(_share, model, protein, ligands, (worker, jobs), compat) for worker in range(jobs)
         ]
@@ -293,14 +294,13 @@ _BLOCK = 16
 def _share(model: str, protein: Path, ligands: Path, turn: tuple[int, int], compat: bool) -> list[Prediction]:
     import torch
 
-    import hortus
     from hortus.affinity.complexes import PreparedReceptor
     from hortus.affinity.ligand import read_ligands
-    from hortus.affinity.model import complex_or_reason
+    from hortus.affinity.model import HACNet, complex_or_reason
     from hortus.affinity.receptor import read_receptor
 
     torch.set_num_threads(1)
-    opened = hortus.load(model)
+    opened = HACNet.load(model)
     receptor = PreparedReceptor(read_receptor(protein), opened.config_.preparation)
     result: list[Prediction] = []
     block: list[Any] = []
@@ -369,13 +369,13 @@ def evaluate(
     """
     import numpy as np
 
-    import hortus
     from hortus.affinity.evaluation import evaluate as measure
     from hortus.affinity.evaluation import mass_baseline, nearest_baseline, score_table
+    from hortus.affinity.model import HACNet
     from hortus.affinity.splits import read_split
     from hortus.affinity.store import ComplexStore
 
-    opened, values, machine = ComplexStore(store), _labels(labels, column), hortus.load(model)
+    opened, values, machine = ComplexStore(store), _labels(labels, column), HACNet.load(model)
     place = {name: i for i, name in enumerate(opened.names) if name in values}
     sides = read_split(split, split_name) if split else {side: list(place)}
     if side not in sides:
