@@ -27,7 +27,7 @@ from hortus.counterfactual.tables import as_frame, match_frame
 from hortus.counterfactual.task import LossOptions, VCNetTask, train_task
 from hortus.counterfactual.warnings import warn_about
 from hortus.device import choose_device
-from hortus.errors import ConfigError
+from hortus.errors import ConfigError, DataError
 from hortus.training.randomness import preserved
 
 __all__ = ["VCNetBase"]
@@ -157,6 +157,8 @@ class VCNetBase(Explainer, BaseEstimator):
         elif hasattr(self, "feature_names_in_"):
             del self.feature_names_in_
         self.n_features_in_ = frame.shape[1]
+        if len(frame) < 2:
+            raise DataError(f"the table has {len(frame)} sample", allowed="2 rows and more")
         check_names(self.immutable, frame.columns, "immutable")
         self.immutable_ = tuple(self.immutable)
         self.encoder_ = TableEncoder.fit(frame, categorical=self.categorical, numeric=self.numeric)
