@@ -6,7 +6,7 @@ import threading
 import time
 
 import pytest
-from hostile_templates import ENDLESS, ESCAPES, HOSTILE, TOO_MUCH
+from tests.prompts.hostile_templates import ENDLESS, ESCAPES, HOSTILE, TOO_MUCH
 
 from hortus.prompts import Renderer, RenderLimits, Template, TemplateError
 

@@ -1,8 +1,31 @@
-"""Tokenizers: train BLOOM's kind, read any `tokenizer.json`, measure how well one serves each language."""
+"""Tokenizers: train BLOOM's kind, read any `tokenizer.json`, measure how well one serves each language.
+
+Only the settings are imported at once; the rest when it is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from hortus.tokenizer.config import TokenizerConfig
-from hortus.tokenizer.mixture import language_shares
-from hortus.tokenizer.tokenizer import TextStream, Tokenizer
-from hortus.tokenizer.train import train_tokenizer
+
+if TYPE_CHECKING:
+    from hortus.tokenizer.mixture import language_shares
+    from hortus.tokenizer.tokenizer import TextStream, Tokenizer
+    from hortus.tokenizer.train import train_tokenizer
 
 __all__ = ["TextStream", "Tokenizer", "TokenizerConfig", "language_shares", "train_tokenizer"]
+
+_HOMES = {
+    "TextStream": "tokenizer",
+    "Tokenizer": "tokenizer",
+    "language_shares": "mixture",
+    "train_tokenizer": "train",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
