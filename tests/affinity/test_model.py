@@ -6,7 +6,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from tests.affinity.test_networks import complex_of
 
 from hortus.affinity.config import ConvolutionConfig, GridConfig, HACNetConfig, PreparationConfig
 from hortus.affinity.learning import published_training
@@ -15,6 +14,7 @@ from hortus.affinity.model import HACNet
 from hortus.affinity.receptor import read_receptor
 from hortus.affinity.store import ComplexFiles, ComplexStore, find_complexes, prepare_folder
 from hortus.errors import ArtifactError, ConfigError, DataError
+from tests.affinity.test_networks import complex_of
 
 TINY = HACNetConfig(
     grid=GridConfig(size=16, spacing=2.0),

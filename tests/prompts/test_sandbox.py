@@ -6,9 +6,9 @@ import threading
 import time
 
 import pytest
-from tests.prompts.hostile_templates import ENDLESS, ESCAPES, HOSTILE, TOO_MUCH
 
 from hortus.prompts import Renderer, RenderLimits, Template, TemplateError
+from tests.prompts.hostile_templates import ENDLESS, ESCAPES, HOSTILE, TOO_MUCH
 
 TELLTALES = ("<class", "root:", "uid=", "built-in", "<function", "<method", "object at", "module")
 
