@@ -34,8 +34,9 @@ def test_the_python_of_the_readme_runs(tmp_path: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_commands_and_links_exist(page: Path) -> None:
     text = page.read_text()
-    for verb in re.findall(r"^(?:\.venv/bin/)?hortus ([a-z]+)", text, re.MULTILINE):
-        assert verb in VERBS, f"{page.name}: hortus {verb}"
+    for block in re.findall(r"^```(?:bash|sh)?\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
+        for verb in re.findall(r"^(?:\.venv/bin/)?hortus ([a-z]+)", block, re.MULTILINE):
+            assert verb in VERBS, f"{page.name}: hortus {verb}"
     for link in re.findall(r"\]\(([^)#]+)\)", text):
         if not link.startswith("http"):
             assert (page.parent / link).exists(), f"{page.name}: {link}"
