@@ -12,7 +12,7 @@ So a token costs the number of topics in its document, not K; the tables cost V 
 
 Design choices that differ from the paper:
 * the token at hand is taken out of the table's weights too, else words that occur once would cling to their
-  topic. The rest of the table's age makes the chain approximate, by far less than its Monte Carlo error;
+  topic. The rest of the table's age makes the chain approximate; with fresh tables it is exact;
 * a document's counts are rebuilt from its assignments when its turn comes (N_d steps): no D x K table is
   kept;
 * most draws return the old topic, and then the test needs no lookup at all;

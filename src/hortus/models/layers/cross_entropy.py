@@ -4,7 +4,7 @@ The gradient of each chunk is made in the forward pass while its logits are at h
 recomputing them: the backward pass only scales what is there. One buffer of a chunk's logits becomes its
 probabilities and then its gradient in place: fresh memory for each of these costs more than the arithmetic
 on it. The backward pass scales in place, so it runs once: a second one over a retained graph is an error of
-PyTorch's. PyTorch's own `F.linear_cross_entropy` in its chunked mode recomputes instead.
+PyTorch's.
 
 Legend: N rows, D width, V vocabulary.
 """
