@@ -6,12 +6,13 @@ A new artifact kind or recipe stage is one line here; nothing registers itself b
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any
 
 from hortus.errors import DeviceError
 
-__all__ = ["KINDS", "STAGES", "require", "resolve"]
+__all__ = ["KINDS", "STAGES", "lazy_attributes", "require", "resolve"]
 
 # config.json's model_type -> the function that opens such a folder.
 KINDS: dict[str, str] = {
@@ -48,6 +49,27 @@ def resolve(reference: str) -> Any:
     for name in path.split("."):
         value = getattr(value, name)
     return value
+
+
+def lazy_attributes(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
+    """The `__getattr__` of a room: its public names, imported from their modules when they are first used.
+
+    A room's configuration is read without importing torch or a compiler, so its `__init__` imports nothing.
+
+    Args:
+        package: the room's `__name__`.
+        homes: public name -> module in that package.
+
+    >>> lazy_attributes("hortus", {"Stage": "recipe"})("Stage").__name__
+    'Stage'
+    """
+
+    def get(name: str) -> Any:
+        if name not in homes:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        return getattr(importlib.import_module(f"{package}.{homes[name]}"), name)
+
+    return get
 
 
 def require(module: str, *, extra: str) -> ModuleType:

@@ -5,8 +5,7 @@ Names are imported when they are first used; `import hortus.affinity` alone load
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hortus.affinity.config import (
     ConvolutionConfig,
@@ -15,6 +14,7 @@ from hortus.affinity.config import (
     HACNetConfig,
     PreparationConfig,
 )
+from hortus.registry import lazy_attributes
 
 if TYPE_CHECKING:
     from hortus.affinity.complexes import Complex, PreparedReceptor, prepare_complex, read_complex
@@ -53,8 +53,4 @@ __all__ = [
     "score_table",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__ = lazy_attributes(__name__, _HOMES)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from hortus.registry import lazy_attributes
 
 if TYPE_CHECKING:
     from hortus.corpus.build import CorpusStatistics, build_corpus, read_statistics
@@ -22,7 +24,7 @@ __all__ = [
     "write_shards",
 ]
 
-_PLACES = {
+_HOMES = {
     "CorpusConfig": "config",
     "ShardsConfig": "config",
     "CorpusStatistics": "build",
@@ -34,11 +36,5 @@ _PLACES = {
     "ValidationLoader": "loader",
 }
 
-
-def __getattr__(name: str) -> Any:
-    # Resolved when used: the loader needs torch, and reading the configuration must not import it.
-    if name not in _PLACES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    import importlib
-
-    return getattr(importlib.import_module(f"{__name__}.{_PLACES[name]}"), name)
+# Resolved when used: the loader needs torch, and reading the configuration must not import it.
+__getattr__ = lazy_attributes(__name__, _HOMES)

@@ -5,10 +5,10 @@ Nothing heavy is imported until `LanguageModel` is used.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hortus.language.config import GenerationConfig
-from hortus.registry import resolve
+from hortus.registry import lazy_attributes
 
 if TYPE_CHECKING:
     from hortus.language.model import LanguageModel
@@ -18,8 +18,4 @@ __all__ = ["GenerationConfig", "LanguageModel", "TextScores"]
 
 _HOMES = {"LanguageModel": "model", "TextScores": "scoring"}
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'hortus.language' has no attribute {name!r}")
-    return resolve(f"hortus.language.{_HOMES[name]}:{name}")
+__getattr__ = lazy_attributes(__name__, _HOMES)

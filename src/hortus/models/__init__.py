@@ -5,9 +5,9 @@ Nothing heavy is imported until a name is used, so a family's `config` stays lig
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from hortus.registry import resolve
+from hortus.registry import lazy_attributes
 
 if TYPE_CHECKING:
     from hortus.models.checkpoint import build_network, load_network, save_network, state_for_saving
@@ -33,8 +33,4 @@ _HOMES = {
     "state_for_saving": "checkpoint",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'hortus.models' has no attribute {name!r}")
-    return resolve(f"hortus.models.{_HOMES[name]}:{name}")
+__getattr__ = lazy_attributes(__name__, _HOMES)

@@ -7,8 +7,9 @@ rendered = templates["classify"].apply(data[0])      # .input, .targets, .choice
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from hortus.registry import lazy_attributes
 
 if TYPE_CHECKING:
     from hortus.prompts.catalogue import Catalogue, CatalogueEntry, load_catalogue
@@ -56,7 +57,7 @@ __all__ = [
 ]
 
 # Imported when first used: the rendering worker lives in this package and must stay small.
-_PLACES = {
+_HOMES = {
     "Catalogue": "catalogue",
     "CatalogueConfig": "config",
     "CatalogueEntry": "catalogue",
@@ -89,8 +90,4 @@ _PLACES = {
     "render_all": "template",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _PLACES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_PLACES[name]}"), name)
+__getattr__ = lazy_attributes(__name__, _HOMES)

@@ -5,9 +5,9 @@ Only the settings are imported at once; the rest when it is first used.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from hortus.registry import lazy_attributes
 from hortus.tokenizer.config import TokenizerConfig
 
 if TYPE_CHECKING:
@@ -24,8 +24,4 @@ _HOMES = {
     "train_tokenizer": "train",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__ = lazy_attributes(__name__, _HOMES)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from hortus.registry import lazy_attributes
 
 if TYPE_CHECKING:
     from hortus.topics.criteria import CRITERIA
@@ -37,7 +38,7 @@ __all__ = [
     "simulate",
 ]
 
-_PLACES = {
+_HOMES = {
     "CRITERIA": "criteria",
     "Corpus": "formats",
     "LatentDirichletAllocation": "lda",
@@ -54,9 +55,5 @@ _PLACES = {
     "simulate": "simulation",
 }
 
-
-def __getattr__(name: str) -> Any:
-    # Resolved when used: reading the room's configuration must not wait for the compiler behind the samplers.
-    if name not in _PLACES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"hortus.topics.{_PLACES[name]}"), name)
+# Resolved when used: reading the room's configuration must not wait for the compiler behind the samplers.
+__getattr__ = lazy_attributes(__name__, _HOMES)

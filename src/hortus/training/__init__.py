@@ -6,9 +6,9 @@ settings are imported at once; the rest, which needs PyTorch, when it is first u
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from hortus.registry import lazy_attributes
 from hortus.training.config import TrainingConfig
 
 if TYPE_CHECKING:
@@ -31,8 +31,4 @@ __all__ = [
 _HOMES = dict.fromkeys(("Callback", "Trainer", "TrainingResult"), "trainer")
 _HOMES |= dict.fromkeys(("Batch", "Data", "Metrics", "Task", "TensorData", "decay_groups"), "task")
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__ = lazy_attributes(__name__, _HOMES)

@@ -5,17 +5,23 @@ Nothing heavy is imported until a name is used.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from hortus.registry import resolve
+from hortus.registry import lazy_attributes
 
 if TYPE_CHECKING:
+    from hortus.models.decoder.packed import pack_network
+    from hortus.models.decoder.paged import PagedDecoder, PagedRow
     from hortus.models.decoder.session import Decoder, open_decoder
 
-__all__ = ["Decoder", "open_decoder"]
+__all__ = ["Decoder", "PagedDecoder", "PagedRow", "open_decoder", "pack_network"]
 
+_HOMES = {
+    "Decoder": "session",
+    "open_decoder": "session",
+    "PagedDecoder": "paged",
+    "PagedRow": "paged",
+    "pack_network": "packed",
+}
 
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module 'hortus.models.decoder' has no attribute {name!r}")
-    return resolve(f"hortus.models.decoder.session:{name}")
+__getattr__ = lazy_attributes(__name__, _HOMES)
