@@ -15,6 +15,8 @@ MODULES = [
     "hortus.language.model",
     "hortus.models.layers.cache",
     "hortus.models.decoder.session",
+    "hortus.models.decoder.paged",
+    "hortus.models.decoder.packed",
 ]
 
 

@@ -98,6 +98,7 @@ class Bloom(nn.Module):
     """
 
     model_type = "bloom"
+    architecture = "decoder"
 
     def __init__(self, config: BloomConfig):
         super().__init__()
@@ -170,7 +171,7 @@ class Bloom(nn.Module):
             attention_mask=attention_mask,
             segment_ids=segment_ids,
             device=input_ids.device,
-            dtype=self.embedding.weight.dtype,
+            dtype=self.final_norm.weight.dtype,
         )
         states = self.embedding_norm(self.embedding(input_ids))
         for layer, block in enumerate(self.blocks):
@@ -182,7 +183,9 @@ class Bloom(nn.Module):
 
     def head(self, hidden: Tensor) -> Tensor:
         """(…, D) -> logits (…, V)."""
-        return F.linear(hidden, self.head_weight)
+        if isinstance(self.embedding, nn.Embedding):
+            return F.linear(hidden, self.head_weight)
+        return self.embedding.project(hidden)  # packed: see hortus.models.decoder.packed
 
     @property
     def head_weight(self) -> Tensor:

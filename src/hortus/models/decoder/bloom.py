@@ -17,25 +17,15 @@ __all__ = ["describe_step"]
 def describe_step(network: Bloom, step: Step) -> Tensor:
     """Append the operations of one step; return the buffer (B, V) that will hold the logits."""
     slopes = torch.tensor(alibi_slopes(network.config.num_heads))
-    states = step.norm(step.embed(network.embedding.weight), network.embedding_norm)
+    states = step.norm(step.embed(network.embedding), network.embedding_norm)
     blocks: Any = network.blocks
     for layer, block in enumerate(blocks):
         normed = step.norm(states, block.attention_norm)
-        fused = step.linear(
-            normed, block.attention.query_key_value.weight, block.attention.query_key_value.bias
-        )
-        states = step.linear(
-            step.attend(fused, layer, slopes),
-            block.attention.output.weight,
-            block.attention.output.bias,
-            residual=normed if block.residual_after_norm else states,
-        )
+        attended = step.attend(step.linear(normed, block.attention.query_key_value), layer, slopes)
+        residual = normed if block.residual_after_norm else states
+        states = step.linear(attended, block.attention.output, residual=residual)
         normed = step.norm(states, block.feed_forward_norm)
-        expand, contract = block.feed_forward.expand, block.feed_forward.contract
-        states = step.linear(
-            step.linear(normed, expand.weight, expand.bias, gelu=True),
-            contract.weight,
-            contract.bias,
-            residual=normed if block.residual_after_norm else states,
-        )
-    return step.linear(step.norm(states, network.final_norm), network.head_weight)
+        residual = normed if block.residual_after_norm else states
+        widened = step.linear(normed, block.feed_forward.expand, gelu=True)
+        states = step.linear(widened, block.feed_forward.contract, residual=residual)
+    return step.linear(step.norm(states, network.final_norm, scored=True), network.embedding, scored=True)

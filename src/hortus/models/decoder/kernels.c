@@ -4,8 +4,14 @@
    memory's speed or less; the tiles below keep a few weight rows and all their sums in registers. All of a
    step runs inside one parallel region, so the cost between two operations is a barrier, not a dispatch.
 
-   Legend: rows B, in K, out O, heads n, head width d. Everything is fp32 and row-major; vectors are the
-   compiler's own, so the same text serves AVX2, AVX-512 and NEON. */
+   Weights are fp32, bf16, or int8 with one fp32 scale an output row; the two narrow kinds are widened in
+   registers, so a step reads two or four times fewer bytes and needs no bf16 or int8 units. All else is fp32
+   and row-major; vectors are the compiler's own, so the same text serves AVX2, AVX-512 and NEON.
+
+   Keys and values lie in blocks of `block` positions, (blocks, n, block, d) a layer; a row's table names the
+   blocks of its positions in order. A cache of one long block a row is the plain static one.
+
+   Legend: rows B, in K, out O, heads n, head width d. */
 #include <math.h>
 #include <omp.h>
 #include <stdint.h>
@@ -18,6 +24,10 @@
 #endif
 typedef float vec __attribute__((vector_size(4 * WIDTH), aligned(4), may_alias));
 typedef float quad __attribute__((vector_size(16), aligned(4), may_alias));
+typedef int32_t words __attribute__((vector_size(4 * WIDTH)));
+typedef uint32_t bits __attribute__((vector_size(4 * WIDTH)));
+typedef uint16_t halves __attribute__((vector_size(2 * WIDTH), aligned(2), may_alias));
+typedef int8_t bytes __attribute__((vector_size(WIDTH), aligned(1), may_alias));
 #ifdef __clang__
 #define MIX(a, b, i, j, k, l) __builtin_shufflevector(a, b, i, j, k, l)
 #else
@@ -25,17 +35,35 @@ typedef int32_t indices __attribute__((vector_size(16)));
 #define MIX(a, b, i, j, k, l) __builtin_shuffle(a, b, (indices){i, j, k, l})
 #endif
 #define LOAD(p) (*(const vec *)(p))
+/* Eight or sixteen bytes as words: gcc 12 turns the portable form into byte-wise moves. */
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#define WIDENED(p) ((words)_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(p))))
+#elif defined(__AVX2__)
+#include <immintrin.h>
+#define WIDENED(p) ((words)_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(p))))
+#else
+#define WIDENED(p) __builtin_convertvector(*(const bytes *)(p), words)
+#endif
 #define INLINE static inline __attribute__((always_inline))
 
-enum { EMBED, NORM, LINEAR, ATTEND };
+enum { EMBED, NORM, LINEAR, STORE, ATTEND };
+enum { FLOAT32, BFLOAT16, INT8 };
 
 typedef struct {
-    int64_t kind, in, out, gelu, heads, capacity;
-    const float *input, *weight, *bias, *residual;
+    int64_t kind, in, out, gelu, heads, block, capacity, type, scored; /* scored: only rows that want logits */
+    const float *input;
+    const void *weight;
+    const float *scale, *bias, *residual;
     float *output, *keys, *values, *scratch;
     const float *slopes;
     double epsilon;
 } Operation;
+
+typedef struct {
+    int64_t rows, scored, width; /* width: blocks a table has room for */
+    const int64_t *tokens, *positions, *first, *tables;
+} Batch;
 
 INLINE float sum_of(vec v) {
     float s = 0;
@@ -95,48 +123,75 @@ INLINE quad four_dots(const float *rows, const float *x, int64_t n) {
     return s;
 }
 
-/* Four weight rows from o on times M input rows: 4 M sums in registers, M constant in every call. */
-INLINE void tile(const Operation *op, int64_t o, int64_t row, const int M, const int ahead) {
+/* WIDTH weights from number i on, as fp32 (int8 ones without their scale). */
+INLINE vec weights_at(const char *w, int64_t i, const int type) {
+    if (type == FLOAT32) return LOAD((const float *)w + i);
+    if (type == BFLOAT16) return (vec)(__builtin_convertvector(*(const halves *)(w + 2 * i), bits) << 16);
+    return __builtin_convertvector(WIDENED(w + i), vec);
+}
+
+INLINE float weight_at(const char *w, int64_t i, const int type) {
+    if (type == FLOAT32) return ((const float *)w)[i];
+    if (type == INT8) return ((const int8_t *)w)[i];
+    union { uint32_t bits; float value; } wide = {(uint32_t)((const uint16_t *)w)[i] << 16};
+    return wide.value;
+}
+
+/* N weight rows from o on times M input rows: N M sums in registers; N, M and type constant in every call. */
+INLINE void tile(const Operation *op, int64_t o, int64_t row, const int N, const int M, const int type,
+                 const int ahead) {
+    const int size = type == FLOAT32 ? 4 : type == BFLOAT16 ? 2 : 1;
     int64_t k = op->in, i = 0;
-    const float *w = op->weight + o * k, *x = op->input + row * k;
+    const char *w = (const char *)op->weight + o * k * size;
+    const float *x = op->input + row * k;
     vec sums[3][4];
     memset(sums, 0, sizeof sums);
     for (; i + WIDTH <= k; i += WIDTH) {
         vec inputs[3]; /* with 12 sums and one weight these fill 16 registers */
         for (int m = 0; m < M; m++) inputs[m] = LOAD(x + m * k + i);
-        for (int r = 0; r < 4; r++) {
-            vec weights = LOAD(w + r * k + i);
-            if (ahead) __builtin_prefetch(w + (r + 4) * k + i);
+        for (int r = 0; r < N; r++) {
+            vec weights = weights_at(w, r * k + i, type);
+            if (ahead) __builtin_prefetch(w + ((r + 4) * k + i) * size);
             for (int m = 0; m < M; m++) sums[m][r] += weights * inputs[m];
         }
     }
     for (int m = 0; m < M; m++) {
-        int64_t at = (row + m) * op->out + o;
-        quad s = four_sums(sums[m]);
+        float s[4];
+        if (N == 4) *(quad *)s = four_sums(sums[m]);
+        else s[0] = sum_of(sums[m][0]);
         for (int64_t j = i; j < k; j++)
-            for (int r = 0; r < 4; r++) s[r] += w[r * k + j] * x[m * k + j];
-        if (op->bias) s += *(const quad *)(op->bias + o);
-        if (op->residual) s += *(const quad *)(op->residual + at);
-        *(quad *)(op->output + at) = s;
+            for (int r = 0; r < N; r++) s[r] += weight_at(w, r * k + j, type) * x[m * k + j];
+        for (int r = 0; r < N; r++) {
+            int64_t at = (row + m) * op->out + o + r;
+            if (type == INT8) s[r] *= op->scale[o + r];
+            if (op->bias) s[r] += op->bias[o + r];
+            if (op->residual) s[r] += op->residual[at];
+            op->output[at] = s[r];
+        }
     }
 }
 
-static void linear(const Operation *op, int64_t rows, int thread, int threads) {
-    int64_t begin = op->out * thread / threads, end = op->out * (thread + 1) / threads, o = begin;
+INLINE void product(const Operation *op, int64_t rows, int64_t begin, int64_t end, const int type) {
+    int64_t o = begin;
     for (; o + 4 <= end; o += 4)
         for (int64_t row = 0; row < rows;) {
             int64_t left = rows - row;
             int ahead = row == 0; /* the first tile reads the weights from memory, the others from cache */
-            if (left == 1) tile(op, o, row, 1, 0), row += 1;
-            else if (left == 2 || left == 4) ahead ? tile(op, o, row, 2, 1) : tile(op, o, row, 2, 0), row += 2;
-            else ahead ? tile(op, o, row, 3, 1) : tile(op, o, row, 3, 0), row += 3;
+            if (left == 1) tile(op, o, row, 4, 1, type, 0), row += 1;
+            else if (left == 2 || left == 4)
+                ahead ? tile(op, o, row, 4, 2, type, 1) : tile(op, o, row, 4, 2, type, 0), row += 2;
+            else ahead ? tile(op, o, row, 4, 3, type, 1) : tile(op, o, row, 4, 3, type, 0), row += 3;
         }
     for (; o < end; o++)
-        for (int64_t row = 0; row < rows; row++) {
-            float s = dot(op->weight + o * op->in, op->input + row * op->in, op->in);
-            int64_t at = row * op->out + o;
-            op->output[at] = s + (op->bias ? op->bias[o] : 0) + (op->residual ? op->residual[at] : 0);
-        }
+        for (int64_t row = 0; row < rows; row++) tile(op, o, row, 1, 1, type, 0);
+}
+
+static void linear(const Operation *op, int64_t rows, int thread, int threads) {
+    int64_t fours = op->out / 4, begin = fours * thread / threads * 4;
+    int64_t end = thread + 1 == threads ? op->out : fours * (thread + 1) / threads * 4;
+    if (op->type == FLOAT32) product(op, rows, begin, end, FLOAT32);
+    else if (op->type == BFLOAT16) product(op, rows, begin, end, BFLOAT16);
+    else product(op, rows, begin, end, INT8);
     if (op->gelu) /* x/2 (1 + tanh u) = x / (1 + e^-2u), u = 0.79788456 x (1 + 0.044715 x^2) */
         for (int64_t row = 0; row < rows; row++) {
             float *y = op->output + row * op->out;
@@ -147,63 +202,100 @@ static void linear(const Operation *op, int64_t rows, int thread, int threads) {
         }
 }
 
+static void embed(const Operation *op, int64_t rows, const int64_t *tokens, int thread, int threads) {
+    int64_t n = op->out;
+    for (int64_t row = thread; row < rows; row += threads) {
+        int64_t from = tokens[row] * n;
+        float *y = op->output + row * n;
+        if (op->type == FLOAT32) memcpy(y, (const float *)op->weight + from, n * sizeof(float));
+        else if (op->type == BFLOAT16)
+            for (int64_t j = 0; j < n; j++) y[j] = weight_at(op->weight, from + j, BFLOAT16);
+        else
+            for (int64_t j = 0; j < n; j++)
+                y[j] = op->scale[tokens[row]] * weight_at(op->weight, from + j, INT8);
+    }
+}
+
 static void norm(const Operation *op, int64_t rows, int thread, int threads) {
     int64_t n = op->in;
     for (int64_t row = thread; row < rows; row += threads) {
-        const float *x = op->input + row * n;
+        const float *x = op->input + row * n, *weight = op->weight;
         float *y = op->output + row * n;
         double mean = 0, square = 0;
         for (int64_t j = 0; j < n; j++) mean += x[j];
         mean /= n;
         for (int64_t j = 0; j < n; j++) square += (x[j] - mean) * (x[j] - mean);
         float scale = (float)(1.0 / sqrt(square / n + op->epsilon)), middle = (float)mean;
-        for (int64_t j = 0; j < n; j++) y[j] = (x[j] - middle) * scale * op->weight[j] + op->bias[j];
+        for (int64_t j = 0; j < n; j++) y[j] = (x[j] - middle) * scale * weight[j] + op->bias[j];
     }
 }
 
-/* input (B, n, 3, d): query, key and value of the new position; keys and values (B, n, capacity, d). */
-static void attend(const Operation *op, int64_t rows, int64_t position, const int64_t *first, int thread,
-                   int threads) {
-    int64_t d = op->in, heads = op->heads, items = rows * heads;
+/* Where head `head` of a row keeps the position that is `place`th in block number `block`. */
+INLINE int64_t slot(const Operation *op, int64_t block, int64_t head, int64_t place) {
+    return ((block * op->heads + head) * op->block + place) * op->in;
+}
+
+/* input (B, n, 3, d): keys and values of the new positions go into their blocks. */
+static void store(const Operation *op, const Batch *batch, int thread, int threads) {
+    int64_t d = op->in, heads = op->heads, items = batch->rows * heads;
+    for (int64_t item = items * thread / threads; item < items * (thread + 1) / threads; item++) {
+        int64_t row = item / heads, position = batch->positions[row];
+        int64_t block = batch->tables[row * batch->width + position / op->block];
+        int64_t to = slot(op, block, item % heads, position % op->block);
+        memcpy(op->keys + to, op->input + (item * 3 + 1) * d, d * sizeof(float));
+        memcpy(op->values + to, op->input + (item * 3 + 2) * d, d * sizeof(float));
+    }
+}
+
+/* input (B, n, 3, d), of which the queries; every row sees its own positions up to its new one. */
+static void attend(const Operation *op, const Batch *batch, int thread, int threads) {
+    int64_t d = op->in, heads = op->heads, items = batch->rows * heads, size = op->block;
     float scale = 1.0f / sqrtf((float)d), *scores = op->scratch + thread * op->capacity;
     for (int64_t item = items * thread / threads; item < items * (thread + 1) / threads; item++) {
+        int64_t row = item / heads, head = item % heads;
+        int64_t start = batch->first[row], end = batch->positions[row] + 1;
+        const int64_t *table = batch->tables + row * batch->width;
         const float *query = op->input + item * 3 * d;
-        float *keys = op->keys + item * op->capacity * d, *values = op->values + item * op->capacity * d;
-        memcpy(keys + position * d, query + d, d * sizeof(float));
-        memcpy(values + position * d, query + 2 * d, d * sizeof(float));
-        int64_t start = first[item / heads];
-        float slope = op->slopes[item % heads], most = -INFINITY, total = 0, *y = op->output + item * d;
-        int64_t p = start;
-        for (; p + 4 <= position + 1; p += 4) *(quad *)(scores + p) = four_dots(keys + p * d, query, d);
-        for (; p <= position; p++) scores[p] = dot(query, keys + p * d, d);
-        for (p = start; p <= position; p++) {
+        float slope = op->slopes[head], most = -INFINITY, total = 0, *y = op->output + item * d;
+        for (int64_t p = start, upto; p < end; p = upto) { /* one block a turn */
+            upto = (p / size + 1) * size < end ? (p / size + 1) * size : end;
+            const float *keys = op->keys + slot(op, table[p / size], head, p % size);
+            for (; p + 4 <= upto; p += 4, keys += 4 * d) *(quad *)(scores + p) = four_dots(keys, query, d);
+            for (; p < upto; p++, keys += d) scores[p] = dot(query, keys, d);
+        }
+        for (int64_t p = start; p < end; p++) {
             scores[p] = scores[p] * scale + slope * (float)(p - start);
             most = scores[p] > most ? scores[p] : most;
         }
-        for (p = start; p <= position; p++) scores[p] = exponential(scores[p] - most);
+        for (int64_t p = start; p < end; p++) scores[p] = exponential(scores[p] - most);
         memset(y, 0, d * sizeof(float));
-        for (p = start; p <= position; p++) {
-            total += scores[p];
-            for (int64_t j = 0; j < d; j++) y[j] += scores[p] * values[p * d + j];
+        for (int64_t p = start, upto; p < end; p = upto) {
+            upto = (p / size + 1) * size < end ? (p / size + 1) * size : end;
+            const float *values = op->values + slot(op, table[p / size], head, p % size);
+            for (; p < upto; p++, values += d) {
+                total += scores[p];
+                for (int64_t j = 0; j < d; j++) y[j] += scores[p] * values[j];
+            }
         }
         for (int64_t j = 0; j < d; j++) y[j] /= total;
     }
 }
 
-/* Run a step for B rows whose new tokens take `position`; row b sees the positions from first[b] on. */
-void hortus_step(const Operation *operations, int64_t count, int64_t rows, int64_t position,
-                 const int64_t *tokens, const int64_t *first, int64_t team) {
+/* Run a step for B rows. Row b is a token at positions[b] that sees its table's positions from first[b] on;
+   several rows may be neighbouring tokens of one text. Operations marked `scored` run for the first `scored`
+   rows only. */
+void hortus_step(const Operation *operations, int64_t count, const Batch *batch, int64_t team) {
 #pragma omp parallel num_threads((int)team)
     {
         int thread = omp_get_thread_num(), threads = omp_get_num_threads();
         for (int64_t number = 0; number < count; number++) {
             const Operation *op = operations + number;
+            int64_t rows = op->scored ? batch->scored : batch->rows;
             if (op->kind == LINEAR) linear(op, rows, thread, threads);
             else if (op->kind == NORM) norm(op, rows, thread, threads);
-            else if (op->kind == ATTEND) attend(op, rows, position, first, thread, threads);
-            else
-                for (int64_t row = thread; row < rows; row += threads)
-                    memcpy(op->output + row * op->out, op->weight + tokens[row] * op->out, 4 * op->out);
+            else if (op->kind == STORE) store(op, batch, thread, threads);
+            else if (op->kind == ATTEND) attend(op, batch, thread, threads);
+            else embed(op, rows, batch->tokens, thread, threads);
 #pragma omp barrier
         }
     }

@@ -19,7 +19,7 @@ from hortus.models.decoder.program import Step
 from hortus.models.layers.cache import StaticCache
 from hortus.registry import resolve
 
-__all__ = ["COMPILED", "CompiledDecoder", "Decoder", "open_decoder"]
+__all__ = ["COMPILED", "CompiledDecoder", "Decoder", "check_tokens", "compiled_step", "open_decoder"]
 
 # model_type -> the function that describes a step of such a network to the compiled kernels.
 COMPILED: dict[str, str] = {"bloom": "hortus.models.decoder.bloom:describe_step"}
@@ -128,7 +128,7 @@ class CompiledDecoder(Decoder):
     ):
         super().__init__(network, batch, capacity)
         self._kernels, self._describe = kernels, describe
-        self._step: tuple[Step, Tensor] | None = None
+        self._step: tuple[Step, Tensor, Tensor] | None = None
 
     @torch.inference_mode()
     def step(self, tokens: Tensor) -> Tensor:
@@ -136,13 +136,16 @@ class CompiledDecoder(Decoder):
         if self.batch > MOST_ROWS or self.length == self.cache.capacity:
             return super().step(tokens)
         if self._step is None:
-            step = Step(self._kernels, self.cache, self._first_positions())
-            self._step = step, self._describe(self.network, step)
-        step, output = self._step
-        if bool(((tokens < 0) | (tokens >= self.network.config.vocab_size)).any()):
-            # Here a wrong id would read foreign memory; PyTorch's embedding checks for itself.
-            raise DataError(f"tokens {tokens.tolist()}", allowed=f"0 to {self.network.config.vocab_size - 1}")
-        return step.run(tokens.to(torch.long).contiguous(), output)
+            keys, values = self.cache.keys, self.cache.values
+            step = Step(self._kernels, keys, values, self.batch, self.cache.capacity)
+            self._step = step, self._describe(self.network, step), self._first_positions()
+        step, output, first = self._step
+        check_tokens(tokens, self.network.config.vocab_size)
+        positions = torch.full((self.batch,), self.length)
+        blocks = torch.arange(self.batch)[:, None]  # the static cache is one long block a row
+        step.run(tokens.to(torch.long).contiguous(), positions, first, blocks)
+        self.cache.advance()
+        return output
 
     def select(self, rows: Tensor) -> None:
         """Go on with the given rows only, each as often as it is named."""
@@ -155,6 +158,16 @@ class CompiledDecoder(Decoder):
         return self._mask.argmax(1)
 
 
+def check_tokens(tokens: Tensor, vocab_size: int) -> None:
+    """Refuse ids outside the vocabulary: in a kernel they would read foreign memory.
+
+    Raises:
+        DataError: there is one.
+    """
+    if bool(((tokens < 0) | (tokens >= vocab_size)).any()):
+        raise DataError(f"tokens {tokens.tolist()}", allowed=f"0 to {vocab_size - 1}")
+
+
 def open_decoder(network: Any, batch: int, capacity: int) -> Decoder:
     """The fastest decoder for this network on its device.
 
@@ -162,12 +175,19 @@ def open_decoder(network: Any, batch: int, capacity: int) -> Decoder:
         batch: number of rows.
         capacity: positions there is room for, prompt and new tokens together.
     """
+    compiled = compiled_step(network)
+    return (
+        Decoder(network, batch, capacity)
+        if compiled is None
+        else CompiledDecoder(network, batch, capacity, *compiled)
+    )
+
+
+def compiled_step(network: Any) -> tuple[ctypes.CDLL, Callable[[Any, Step], Tensor]] | None:
+    """The kernels and the description of this network's step for them, or None if they do not fit it."""
     description = COMPILED.get(getattr(network, "model_type", ""))
-    if description is not None and _fits_kernels(network):
-        kernels = load_kernels()
-        if kernels is not None:
-            return CompiledDecoder(network, batch, capacity, kernels, resolve(description))
-    return Decoder(network, batch, capacity)
+    kernels = load_kernels() if description is not None and _fits_kernels(network) else None
+    return None if kernels is None else (kernels, resolve(str(description)))
 
 
 def _fits_kernels(network: Any) -> bool:
