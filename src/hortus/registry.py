@@ -16,9 +16,12 @@ __all__ = ["KINDS", "STAGES", "lazy_attributes", "require", "resolve"]
 
 # config.json's model_type -> the function that opens such a folder.
 KINDS: dict[str, str] = {
+    "bert": "hortus.language.model:LanguageModel.load",
     "bloom": "hortus.language.model:LanguageModel.load",
+    "distilbert": "hortus.language.model:LanguageModel.load",
     "hacnet": "hortus.affinity.model:HACNet.load",
     "lda": "hortus.topics.lda:LatentDirichletAllocation.load",
+    "t5": "hortus.language.model:LanguageModel.load",
     "vcnet": "hortus.counterfactual.storage:load",
 }
 

@@ -30,7 +30,8 @@ def build_network(config: Mapping[str, Any]) -> nn.Module:
     968
     """
     kind = family(config.get("model_type"))
-    return kind.build(kind.read_config(config))
+    shape = kind.read_config(config)
+    return kind.build(shape if kind.fit is None else kind.fit(shape, {}))
 
 
 def load_network(folder: str | Path, dtype: torch.dtype | None = None) -> nn.Module:
@@ -51,13 +52,13 @@ def load_network(folder: str | Path, dtype: torch.dtype | None = None) -> nn.Mod
     folder = Path(folder)
     config = read_config(folder)
     kind = family(config.get("model_type"))
-    with torch.device("meta"):
-        network = kind.build(kind.read_config(config))
     stored = _unprefixed(read_tensors(folder), kind, folder)
-    _drop_tied(stored, kind, folder)
-    expected = {
-        kind.names.published(name).removeprefix(kind.names.prefix): x for name, x in _state(network).items()
-    }
+    shape = kind.read_config(config)
+    shape = shape if kind.fit is None else kind.fit(shape, stored)
+    with torch.device("meta"):
+        network = kind.build(shape)
+    expected = {kind.names.short(kind.names.published(name)): x for name, x in _state(network).items()}
+    _drop_tied(stored, expected, kind, folder)
     check_tensors(
         {name: tuple(x.shape) for name, x in expected.items()},
         {name: tuple(x.shape) for name, x in stored.items()},
@@ -76,7 +77,9 @@ def _state(network: nn.Module) -> dict[str, Tensor]:
 def _unprefixed(tensors: Mapping[str, Tensor], kind: Family, folder: Path) -> dict[str, Tensor]:
     stored: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
-        short = name.removeprefix(kind.names.prefix)
+        short = kind.names.short(name)
+        if short in kind.names.ignored:
+            continue
         if short in stored:
             raise ArtifactError(
                 f"{folder} holds {short!r} with and without the prefix {kind.names.prefix!r}",
@@ -87,12 +90,16 @@ def _unprefixed(tensors: Mapping[str, Tensor], kind: Family, folder: Path) -> di
     return stored
 
 
-def _drop_tied(stored: dict[str, Tensor], kind: Family, folder: Path) -> None:
-    """Remove repeats of other tensors, once they prove to be repeats."""
+def _drop_tied(stored: dict[str, Tensor], expected: Mapping[str, Tensor], kind: Family, folder: Path) -> None:
+    """Remove repeats of other tensors, once they prove to be repeats; one without its original becomes it."""
     for repeated, own in kind.names.tied.items():
+        if repeated in expected:  # this network has a tensor of its own there
+            continue
         copy = stored.pop(repeated, None)
-        original = stored.get(kind.names.published(own).removeprefix(kind.names.prefix))
-        if copy is not None and original is not None and not torch.equal(copy, original):
+        if copy is None:
+            continue
+        original = stored.setdefault(kind.names.short(kind.names.published(own)), copy)
+        if not torch.equal(copy, original):
             raise ArtifactError(
                 f"{folder}: {repeated!r} differs from the tensor that it should repeat",
                 allowed="a head equal to the embedding, or absent",
@@ -101,7 +108,16 @@ def _drop_tied(stored: dict[str, Tensor], kind: Family, folder: Path) -> None:
 
 
 def state_for_saving(network: Any) -> dict[str, Tensor]:
-    """Every parameter under its published name, as the network holds it (no copy of contiguous tensors)."""
+    """Every parameter under its published name, as the network holds it (no copy of contiguous tensors).
+
+    Raises:
+        ArtifactError: the network's weights are packed, which loses what was stored.
+    """
+    if getattr(network, "packing", None):
+        raise ArtifactError(
+            f"a network with packed weights ({network.packing}) cannot be saved",
+            do="load it without weights=",
+        )
     names = family(network.model_type).names
     return {names.published(name): tensor.contiguous() for name, tensor in _state(network).items()}
 

@@ -15,13 +15,16 @@ from hortus.errors import ConfigError, nearest
 from hortus.registry import resolve
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 __all__ = ["FAMILIES", "Family", "NameTable", "available", "family"]
 
 # config.json's model_type -> the Family object.
 FAMILIES: dict[str, str] = {
+    "bert": "hortus.models.bert:FAMILY",
     "bloom": "hortus.models.bloom:FAMILY",
+    "distilbert": "hortus.models.distilbert:FAMILY",
+    "t5": "hortus.models.t5:FAMILY",
 }
 
 
@@ -29,8 +32,10 @@ FAMILIES: dict[str, str] = {
 class NameTable:
     """Our parameter names and the published ones, one pair a pattern; `{layer}` stands for a number.
 
-    `prefix` is what published files may or may not put before every name and what we write. `tied` lists
-    published names that repeat one of our tensors: they may be absent, and we do not write them.
+    `prefix` is what published files may or may not put before every name and what we write, except before
+    the names in `heads`. `tied` lists published names (without the prefix) that repeat one of our tensors:
+    they may be absent, and we do not write them. `ignored` are published tensors that the network has no use
+    for, and `old_endings` are last parts of names as very old files spell them.
 
     >>> table = NameTable({"blocks.{layer}.norm": "h.{layer}.ln"}, prefix="transformer.")
     >>> table.published("blocks.11.norm.weight"), table.own("h.3.ln.bias"), table.own("h.x.ln.bias")
@@ -39,7 +44,10 @@ class NameTable:
 
     pairs: Mapping[str, str]
     prefix: str = ""
+    heads: Mapping[str, str] = field(default_factory=dict)
     tied: Mapping[str, str] = field(default_factory=dict)
+    ignored: tuple[str, ...] = ()
+    old_endings: Mapping[str, str] = field(default_factory=dict)
 
     def published(self, own: str) -> str:
         """The published name, with the prefix.
@@ -47,6 +55,9 @@ class NameTable:
         Raises:
             KeyError: no pattern covers the name: the network and its table have parted.
         """
+        head = _translate(own, self.heads)
+        if head is not None:
+            return head
         name = _translate(own, self.pairs)
         if name is None:
             raise KeyError(own)
@@ -54,17 +65,25 @@ class NameTable:
 
     def own(self, published: str) -> str | None:
         """Our name for a published one, with or without the prefix; None if it is not in the table."""
-        backward = {theirs: ours for ours, theirs in self.pairs.items()}
-        return _translate(published.removeprefix(self.prefix), backward)
+        backward = {theirs: ours for ours, theirs in [*self.pairs.items(), *self.heads.items()]}
+        return _translate(self.short(published), backward)
+
+    def short(self, published: str) -> str:
+        """A published name without the prefix, its last part spelled as today."""
+        name = published.removeprefix(self.prefix)
+        module, dot, kind = name.rpartition(".")
+        return module + dot + self.old_endings.get(kind, kind)
 
 
 def _translate(name: str, pairs: Mapping[str, str]) -> str | None:
     module, _, kind = name.rpartition(".")
+    if module in pairs:
+        return f"{pairs[module]}.{kind}"
     number = re.search(r"(?<=\.)\d+(?=\.)", module)
-    pattern = module if number is None else f"{module[: number.start()]}{{layer}}{module[number.end() :]}"
-    if pattern not in pairs:
+    if number is None:
         return None
-    return pairs[pattern].replace("{layer}", number.group() if number else "") + "." + kind
+    pattern = f"{module[: number.start()]}{{layer}}{module[number.end() :]}"
+    return None if pattern not in pairs else f"{pairs[pattern].replace('{layer}', number.group())}.{kind}"
 
 
 @dataclass(frozen=True)
@@ -72,7 +91,8 @@ class Family:
     """How one kind of network is read, built and named.
 
     `read_config` turns config.json's content into the family's configuration, `write_config` turns it back,
-    and `build` makes a network with fresh weights.
+    and `build` makes a network with fresh weights. `fit`, where given, adjusts a configuration to the tensors
+    that a file holds (by name without prefix), for what config.json leaves open.
     """
 
     model_type: str
@@ -80,15 +100,23 @@ class Family:
     write_config: Callable[[Any], dict[str, Any]]
     build: Callable[[Any], nn.Module]
     names: NameTable
+    fit: Callable[[Any, Mapping[str, Tensor]], Any] | None = None
 
 
-def available() -> list[str]:
-    """The model types that can be built and loaded.
+def available() -> dict[str, dict[str, int]]:
+    """The model types that can be built and loaded, each with its published sizes: name -> parameters.
 
-    >>> "bloom" in available()
-    True
+    >>> available()["distilbert"]["base-uncased"]
+    66985530
     """
-    return sorted(FAMILIES)
+    return {
+        name: {size: shape.num_parameters for size, shape in _published(name).items()}
+        for name in sorted(FAMILIES)
+    }
+
+
+def _published(model_type: str) -> Mapping[str, Any]:
+    return resolve(FAMILIES[model_type].partition(":")[0] + ":PUBLISHED")
 
 
 def family(model_type: str | None) -> Family:
@@ -100,7 +128,7 @@ def family(model_type: str | None) -> Family:
     if model_type not in FAMILIES:
         raise ConfigError(
             f"model_type={model_type!r} is not a family of networks",
-            allowed=", ".join(available()),
+            allowed=", ".join(sorted(FAMILIES)),
             do=nearest(model_type or "", FAMILIES),
         )
     return resolve(FAMILIES[model_type])

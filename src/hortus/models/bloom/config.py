@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hortus.errors import ConfigError, nearest
+from hortus.models.keys import check_heads_divide, check_probabilities, check_sizes, read_fields
 
 __all__ = ["PUBLISHED", "BloomConfig", "published"]
 
@@ -68,27 +69,9 @@ class BloomConfig:
     slow_but_exact: bool = False
 
     def __post_init__(self) -> None:
-        for name in _REQUIRED:
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise ConfigError(
-                    f"{name}={value!r} is not a size", allowed="whole numbers from 1", do=f"set {name}"
-                )
-        if self.hidden_size % self.num_heads:
-            divisors = [n for n in range(1, self.hidden_size + 1) if self.hidden_size % n == 0]
-            close = sorted(sorted(divisors, key=lambda n: abs(n - self.num_heads))[:3])
-            raise ConfigError(
-                f"num_heads={self.num_heads} does not divide hidden_size={self.hidden_size}",
-                allowed="divisors of hidden_size",
-                do=f"choose one such as {', '.join(map(str, close))}",
-            )
-        for name in ("hidden_dropout", "attention_dropout"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ConfigError(
-                    f"{name}={getattr(self, name)} is not a probability",
-                    allowed="0 <= p < 1",
-                    do=f"set {name}",
-                )
+        check_sizes(self, _REQUIRED)
+        check_heads_divide(self.hidden_size, self.num_heads)
+        check_probabilities(self, ("hidden_dropout", "attention_dropout"))
 
     @property
     def head_size(self) -> int:
@@ -136,24 +119,7 @@ class BloomConfig:
                 allowed="true or absent",
                 do="convert the checkpoint to a tied one",
             )
-        values: dict[str, Any] = {}
-        for field, spellings in _SPELLINGS.items():
-            found = {key: mapping[key] for key in spellings if mapping.get(key) is not None}
-            if len(set(found.values())) > 1:
-                raise ConfigError(
-                    f"{' and '.join(f'{key}={value}' for key, value in found.items())} disagree",
-                    allowed="one spelling, or equal values",
-                    do="remove the wrong one from config.json",
-                )
-            if found:
-                values[field] = next(iter(found.values()))
-            elif field in _REQUIRED:
-                raise ConfigError(
-                    f"config.json has no {spellings[0]!r}", allowed=" or ".join(spellings), do="add it"
-                )
-            elif any(key in mapping for key in spellings):
-                values[field] = None
-        return cls(**values)
+        return cls(**read_fields(mapping, _SPELLINGS, _REQUIRED))
 
     def to_hugging_face(self) -> dict[str, Any]:
         """The content of config.json, as transformers reads it."""
