@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from math import lgamma
 from pathlib import Path
@@ -16,7 +15,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import hortus
 from hortus.errors import ArtifactError, ConfigError, DataError
-from hortus.topics import LatentDirichletAllocation
+from hortus.topics import LatentDirichletAllocation, gibbs
 from hortus.topics.counts import check_counts
 from hortus.topics.gibbs import _Chain
 from hortus.topics.inference import digamma, plug_in_log_likelihood
@@ -52,55 +51,63 @@ def exact_posterior(words: list[int], documents: list[int], alpha: np.ndarray, e
     return {z: np.exp(value - top) / total for z, value in logs.items()}
 
 
-def distance_to_exact(chain: _Chain, draw: Callable[[], None], sweeps: int) -> float:
-    """Total variation between the assignments that a chain visits and their exact posterior."""
-    document = np.repeat(np.arange(len(chain.offsets) - 1), np.diff(chain.offsets))
-    exact = exact_posterior(chain.words.tolist(), document.tolist(), chain.alpha, chain.eta)
-    visits = dict.fromkeys(exact, 0)
-    for _ in range(sweeps):
-        draw()
-        visits[tuple(chain.topics.tolist())] += 1
-    return sum(abs(visits[z] / sweeps - chance) for z, chance in exact.items()) / 2
-
-
+@pytest.mark.parametrize("dense", [True, False])
 @pytest.mark.parametrize("initial", ["sequential", "random"])
-def test_kernel_is_exact_under_fresh_tables(initial: str) -> None:
-    counts = check_counts([[1, 1, 1], [1, 1, 1]])
-    chain = _Chain(counts, 2, np.array([0.3, 0.9]), 0.2, seed=3, num_threads=1)
-    chain.begin(initial, None)
-
-    def draw() -> None:
-        for d, w in itertools.product(range(2), range(3)):
-            chain._tables(0)
-            chain.document_cuts[:], chain.word_cuts[:] = (d, d + 1), (w, w + 1)
-            chain._share_of_sweep(0, 0, chain.totals)
-            chain.document_cuts[:], chain.word_cuts[:] = (0, 2), (0, 3)
-
-    assert distance_to_exact(chain, draw, 20_000) < 0.04
-
-
-def test_tables_of_a_sweep_keep_the_chain_near_the_exact_posterior() -> None:
-    # Six tokens are the worst case: every other token may have moved since the tables were made.
+def test_the_chain_visits_the_exact_posterior(
+    initial: str, dense: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gibbs, "DENSE_UP_TO", 256 if dense else 0)
     counts = check_counts([[2, 1, 0], [0, 1, 2]])
     chain = _Chain(counts, 2, np.array([0.3, 0.9]), 0.2, seed=3, num_threads=1)
-    chain.begin("random", None)
+    chain.begin(initial, None)
+    exact = exact_posterior(chain.words.tolist(), chain.documents.tolist(), chain.alpha, chain.eta)
+    visits = dict.fromkeys(exact, 0)
     with ThreadPoolExecutor(1) as pool:
-        assert distance_to_exact(chain, lambda: chain.advance(pool), 10_000) < 0.1
+        for _ in range(20_000):
+            chain.advance(pool)
+            visits[tuple(chain.topics.tolist())] += 1
+    assert sum(abs(visits[z] / 20_000 - chance) for z, chance in exact.items()) / 2 < 0.04
 
 
+@pytest.mark.parametrize("dense", [True, False])
+def test_a_lone_token_draws_from_the_prior_of_many_topics(
+    dense: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gibbs, "DENSE_UP_TO", 256 if dense else 0)
+    alpha = np.linspace(0.1, 2.0, 70)
+    chain = _Chain(check_counts([[1]]), 70, alpha, 0.2, seed=5, num_threads=1)
+    chain.begin("random", None)
+    visits = np.zeros(70)
+    with ThreadPoolExecutor(1) as pool:
+        for _ in range(20_000):
+            chain.advance(pool)
+            visits[chain.topics[0]] += 1
+    assert np.abs(visits / 20_000 - alpha / alpha.sum()).sum() / 2 < 0.04
+
+
+@pytest.mark.parametrize("dense", [True, False])
 @pytest.mark.parametrize("threads", [1, 2, 3])
-def test_counts_stay_consistent_across_threads(block_counts: sparse.csr_array, threads: int) -> None:
+def test_counts_stay_consistent_across_threads(
+    block_counts: sparse.csr_array, threads: int, dense: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gibbs, "DENSE_UP_TO", 256 if dense else 0)
     counts = check_counts(block_counts)
     chain = _Chain(counts, 5, np.full(5, 0.2), 0.1, seed=1, num_threads=threads)
     chain.begin("random", None)
     with ThreadPoolExecutor(threads) as pool:
         for _ in range(5):
             chain.advance(pool)
-    words, _ = counts.tokens()
     expected = np.zeros_like(chain.word_topic)
-    np.add.at(expected, (words, chain.topics), 1)
+    np.add.at(expected, (chain.words, chain.topics), 1)
     np.testing.assert_array_equal(chain.word_topic, expected)
     np.testing.assert_array_equal(chain.totals, expected.sum(axis=0))
+    own = np.zeros((counts.num_documents, 32))
+    if dense:
+        own[:] = chain.table
+    else:
+        for d, (begin, size) in enumerate(chain.places):
+            own[d, chain.entries[begin : begin + size, 0]] = chain.entries[begin : begin + size, 1]
+    np.testing.assert_array_equal(own[:, :5], chain.document_topic())
 
 
 @pytest.mark.parametrize("settings", [{}, {"num_threads": 2}, {"method": "variational", "num_threads": 2}])

@@ -1,7 +1,10 @@
 """Drive the compiled Gibbs sampler: threads, kept sweeps, trace, priors, warm starts.
 
-A run is reproducible from its seed and its number of threads: shares, streams and order of addition are
-fixed.
+T threads share the counts without copies or locks (the block scheme of Yan, Xu and Qi 2009): documents and
+words are cut into T shares each; in phase p of a sweep thread t draws the tokens of its words in the
+documents of share (t + p) mod T, so no two threads touch one word's or one document's counts. Only the totals
+n_k are copies, brought together after each phase. A run is reproducible from its seed and its number of
+threads: shares, streams and order of addition are fixed.
 
 Axes: n tokens, D documents, V words, K topics, T threads.
 """
@@ -15,12 +18,15 @@ from typing import Any
 
 import numpy as np
 
-from hortus.topics import sampler
+from hortus.topics import sampler, sweeps
 from hortus.topics.counts import Counts
 from hortus.topics.inference import plug_in_log_likelihood
 from hortus.topics.priors import log_evidence_of_words, update_prior
 
 __all__ = ["Fit", "GibbsSettings", "run_gibbs"]
+
+
+DENSE_UP_TO = 256  # topics; beyond, the sparse sweep is the faster one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,107 +134,101 @@ def run_gibbs(
 
 
 class _Chain:
-    """The state of one Markov chain and the cut of its work among threads."""
+    """The state of one Markov chain and the cut of its work among threads; tokens sorted by word."""
 
     def __init__(
         self, counts: Counts, num_topics: int, alpha: np.ndarray, eta: float, seed: int, num_threads: int
     ):
         self.counts, self.alpha, self.eta, self.num_threads = counts, alpha, eta, num_threads
-        self.words, self.offsets = counts.tokens()
-        self.topics = np.zeros(len(self.words), np.int32)
-        size = (counts.num_words, num_topics)
-        self.word_topic = np.zeros(size, np.int32)
+        words, self.offsets = counts.tokens()
+        self.order = np.argsort(words, kind="stable")
+        self.words = words[self.order]
+        document = np.repeat(np.arange(counts.num_documents, dtype=np.uint32), np.diff(self.offsets))
+        self.documents = document[self.order]
+        self.topics = np.zeros(len(words), np.uint32)
+        self.word_topic = np.zeros((counts.num_words, num_topics), np.int32)
         self.totals = np.zeros(num_topics, np.int64)
-        self.weight, self.share = np.empty(size, np.float32), np.empty(size, np.float32)
-        self.alias, self.mass = np.empty(size, np.int32), np.empty(size[0])
-        self.less = np.empty((num_topics, 2))
+        self.dense, self.width = num_topics <= DENSE_UP_TO, -(-num_topics // 32) * 32
         streams = np.random.SeedSequence(seed).generate_state(num_threads + 1, np.uint64)
         self.states = [streams[t : t + 1].copy() for t in range(num_threads)]
         self.generator = np.random.default_rng(int(streams[-1]))
-        self.document_cuts = _cuts(np.diff(self.offsets), num_threads)
-        self.word_cuts = _cuts(np.bincount(self.words, minlength=size[0]), num_threads)
+        sizes = np.bincount(words, minlength=counts.num_words)
+        self.word_cuts = _cuts(sizes, num_threads)
+        starts = np.cumsum(sizes) - sizes
+        self.bounds = [  # (T + 1) of (V,): where each word's tokens in a share of the documents begin
+            starts + np.bincount(self.words[self.documents < cut], minlength=counts.num_words)
+            for cut in _cuts(np.diff(self.offsets), num_threads)
+        ]
 
     def begin(self, initial: str, start: Fit | None) -> None:
-        if start is None and initial == "sequential":
+        """Draw the first topics, from `start` when it is given."""
+        words, topics = np.empty_like(self.words), np.empty_like(self.topics)
+        words[self.order] = self.words
+        if start is not None:
+            self._split(start, words, topics)
+        elif initial == "sequential":
             order = self.generator.permutation(self.counts.num_documents)
             sampler.assign_sequentially(
-                self.words,
+                words,
                 self.offsets,
-                self.topics,
-                self.word_topic,
-                self.totals,
+                topics,
+                self.counts.num_words,
                 self.alpha,
                 self.eta,
                 order,
                 self.states[0],
             )
-            return
-        if start is None:
-            self.topics[:] = self.generator.integers(0, len(self.totals), len(self.topics))
         else:
-            self._split(start)
+            topics[:] = self.generator.integers(0, len(self.totals), len(topics))
+        self.topics[:] = topics[self.order]
         np.add.at(self.word_topic, (self.words, self.topics), 1)
         self.totals[:] = self.word_topic.sum(axis=0)
+        if self.dense:
+            self.table = np.zeros((self.counts.num_documents, self.width), np.float32)
+            np.add.at(self.table, (self.documents, self.topics), 1)
+        else:
+            room = np.minimum(np.diff(self.offsets), len(self.totals)).sum()
+            self.places = np.empty((self.counts.num_documents, 2), np.int64)
+            self.entries = np.empty((room, 2), np.uint32)
+            sampler.list_topics(self.offsets, topics, self.places, self.entries, len(self.totals))
 
-    def _split(self, start: Fit) -> None:
+    def _split(self, start: Fit, words: np.ndarray, topics: np.ndarray) -> None:
         """Draw topics from a smaller fit, then halve the largest topic by documents until K exist."""
-        sampler.assign_from(
-            self.words, self.offsets, self.topics, start.theta, start.phi.T.copy(), self.states[0]
-        )
+        sampler.assign_from(words, self.offsets, topics, start.theta, start.phi.T.copy(), self.states[0])
         document = np.repeat(np.arange(self.counts.num_documents), np.diff(self.offsets))
         for topic in range(start.word_topic.shape[1], len(self.totals)):
-            largest = np.bincount(self.topics, minlength=topic).argmax()
+            largest = np.bincount(topics, minlength=topic).argmax()
             half = self.generator.random(self.counts.num_documents) < 0.5
-            self.topics[(self.topics == largest) & half[document]] = topic
+            topics[(topics == largest) & half[document]] = topic
 
     def advance(self, pool: ThreadPoolExecutor) -> None:
         """One sweep."""
-        list(pool.map(self._tables, range(self.num_threads)))
         for phase in range(self.num_threads):
             copies = [self.totals.copy() for _ in range(self.num_threads)]
             list(pool.map(self._share_of_sweep, range(self.num_threads), [phase] * self.num_threads, copies))
             self.totals = self.totals + sum(copy - self.totals for copy in copies)
 
-    def _tables(self, thread: int) -> None:
-        sampler.build_tables(
-            self.word_topic,
-            self.totals,
-            self.alpha,
-            self.eta,
-            self.word_cuts[thread],
-            self.word_cuts[thread + 1],
-            self.weight,
-            self.mass,
-            self.share,
-            self.alias,
-            self.less,
-        )
-
     def _share_of_sweep(self, thread: int, phase: int, totals: np.ndarray) -> None:
-        block = (thread + phase) % self.num_threads
-        sampler.sweep(
-            self.words,
-            self.offsets,
+        share = (thread + phase) % self.num_threads
+        where = (
+            self.documents,
+            self.bounds[share],
+            self.bounds[share + 1],
             self.topics,
             self.word_topic,
             totals,
-            self.eta,
-            self.weight,
-            self.mass,
-            self.share,
-            self.alias,
-            self.less,
-            self.alpha,
-            self.document_cuts[thread],
-            self.document_cuts[thread + 1],
-            self.word_cuts[block],
-            self.word_cuts[block + 1],
-            self.states[thread],
         )
+        what = (self.eta, self.word_cuts[thread], self.word_cuts[thread + 1], self.states[thread])
+        if self.dense:
+            alpha = np.zeros(self.width, np.float32)
+            alpha[: len(self.alpha)] = self.alpha
+            sweeps.sweep_dense(*where, self.table, alpha, *what)
+        else:
+            sweeps.sweep_sparse(*where, self.places, self.entries, self.alpha, *what)
 
     def document_topic(self) -> np.ndarray:
         table = np.zeros((self.counts.num_documents, len(self.totals)), np.int32)
-        sampler.count_topics(self.offsets, self.topics, table)
+        np.add.at(table, (self.documents, self.topics), 1)
         return table
 
     def update_priors(self, symmetric: bool) -> None:
