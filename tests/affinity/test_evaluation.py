@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hortus.affinity.evaluation import evaluate, mass_baseline, nearest_baseline, score_table, tanimoto
+from hortus.affinity.evaluation import (
+    evaluate,
+    gain_over,
+    mass_baseline,
+    nearest_baseline,
+    score_table,
+    tanimoto,
+)
 from hortus.affinity.labels import pk_of_measure, read_labels
 from hortus.affinity.splits import (
     drop_similar,
@@ -43,6 +50,14 @@ def test_intervals_hold_the_value_and_repeat():
     first, second = (evaluate(y, y + random.normal(size=80) * 0 + 0.5 * y**2, seed=4) for _ in range(2))
     assert first == second
     assert first["pearson"]["low"] < first["pearson"]["value"] < first["pearson"]["high"]
+
+
+def test_gain_is_told_from_chance():
+    random = np.random.default_rng(2)
+    truth = random.normal(size=100)
+    good, bad = truth + 0.3 * random.normal(size=100), truth + random.normal(size=100)
+    assert gain_over(truth, good, bad).endswith("better") and gain_over(truth, bad, good).endswith("worse")
+    assert gain_over(truth, bad, truth - (bad - truth)).endswith("not told apart by these complexes")
 
 
 def test_bad_scores_are_named():

@@ -11,6 +11,7 @@ from hortus.affinity.config import ConvolutionConfig, GridConfig, HACNetConfig, 
 from hortus.affinity.learning import published_training
 from hortus.affinity.ligand import read_ligand
 from hortus.affinity.model import HACNet
+from hortus.affinity.prediction import describe
 from hortus.affinity.receptor import read_receptor
 from hortus.affinity.store import ComplexFiles, ComplexStore, find_complexes, prepare_folder
 from hortus.errors import ArtifactError, ConfigError, DataError
@@ -162,7 +163,7 @@ def test_files_to_predictions_and_pictures(example, store, tmp_path):
 def test_mass_outside_the_training_range_is_said(store):
     model = HACNet(TINY, training=training(1), validation_share=0.0).fit(store, [4.7, 3.4, 2.2])
     heavy = replace(store[0], ligand_mass=900.0)
-    assert any("outside the training range" in text for text in model.describe([heavy])[0].warnings)
+    assert any("outside the training range" in text for text in describe(model, [heavy])[0].warnings)
 
 
 # The store

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ pytest.importorskip("rdkit")
 pytest.importorskip("gemmi")
 
 from hortus import registry
+from hortus.affinity.config import FitConfig
 from hortus.affinity.example import write_example
 from hortus.cli import affinity as command
 from hortus.errors import ConfigError, DataError
@@ -29,11 +31,9 @@ def trained(place: Path) -> Path:
         command.prepare((place / "data",), output=place / "store")
         command.train(
             place / "store",
-            labels=place / "data" / "labels.csv",
             output=place / "model",
-            gcn_epochs=1,
-            cnn_epochs=1,
-            validation_share=0.0,
+            measured=command.Measured(labels=place / "data" / "labels.csv"),
+            fit=FitConfig(epochs={"cnn": 1, "head": 1, "gcn": 1}, validation_share=0.0),
         )
     return place
 
@@ -77,23 +77,16 @@ def test_predict_writes_sdf_and_attribution(trained, tmp_path):
 
 
 def test_evaluate_shows_baselines(trained, capsys, tmp_path):
-    labels = trained / "data" / "labels.csv"
+    measured = command.Measured(labels=trained / "data" / "labels.csv")
     (tmp_path / "s.json").write_text(json.dumps({"train": ["exa1", "exa2"], "test": ["exa3", "exa2 "]}))
+    divided = replace(measured, split=tmp_path / "s.json")
     with pytest.raises(DataError, match="1 complexes of side 'test'"):
-        command.evaluate(
-            trained / "store", model=str(trained / "model"), labels=labels, split=tmp_path / "s.json"
-        )
+        command.evaluate(trained / "store", model=str(trained / "model"), measured=divided)
     capsys.readouterr()
-    command.evaluate(trained / "store", model=str(trained / "model"), labels=labels, json=True)
+    command.evaluate(trained / "store", model=str(trained / "model"), measured=measured, json=True)
     assert {"HAC-Net", "cnn", "gcn0"} <= set(json.loads(capsys.readouterr().out))
     with pytest.raises(ConfigError, match="no side 'tset'"):
-        command.evaluate(
-            trained / "store",
-            model=str(trained / "model"),
-            labels=labels,
-            split=tmp_path / "s.json",
-            side="tset",
-        )
+        command.evaluate(trained / "store", model=str(trained / "model"), measured=divided, side="tset")
 
 
 @pytest.mark.parametrize("by", ["random", "scaffold", "ligand", "sequence"])

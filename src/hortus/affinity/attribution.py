@@ -15,16 +15,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from hortus.affinity.complexes import Complex
+from hortus.affinity.complexes import Complex, PreparedReceptor
 from hortus.affinity.elements import SYMBOLS
 from hortus.affinity.graph_network import graph_batch
-from hortus.affinity.ligand import Ligand
+from hortus.affinity.ligand import Ligand, read_ligands
 from hortus.affinity.model import HACNet
-from hortus.affinity.receptor import Receptor
+from hortus.affinity.prediction import complex_or_reason
+from hortus.affinity.receptor import Receptor, read_receptor
 from hortus.affinity.voxels import voxel_indices, voxelize
 from hortus.artifact import replacing_file
 
-__all__ = ["atom_shares", "draw_ligand", "write_shares"]
+__all__ = ["atom_shares", "attribute_poses", "draw_ligand", "write_shares"]
 
 
 def atom_shares(model: HACNet, complex: Complex) -> np.ndarray:
@@ -55,6 +56,19 @@ def _voxel_shares(network: Any, complex: Complex) -> np.ndarray:
     x, y, z = np.clip(places, 0, grid.size - 1).T
     per_atom = (gradient[0].numpy()[:, x, y, z].T * complex.features).sum(axis=1)
     return np.where(inside, per_atom, 0.0).astype(np.float64)
+
+
+def attribute_poses(model: HACNet, protein: str | Path, ligands: str | Path, folder: Path) -> None:
+    """For each pose that can be scored: pose-N.pdb (see `write_shares`) and pose-N.svg (`draw_ligand`)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    receptor = PreparedReceptor(read_receptor(protein), model.config_.preparation)
+    for number, entry in enumerate(read_ligands(ligands), start=1):
+        one = complex_or_reason(receptor, entry)
+        if isinstance(one, Complex) and isinstance(entry, Ligand):
+            shares = atom_shares(model, one)
+            write_shares(folder / f"pose-{number}.pdb", one, shares, receptor.receptor, entry)
+            drawing = draw_ligand(entry, shares[: one.num_ligand_atoms])
+            (folder / f"pose-{number}.svg").write_text(drawing, encoding="utf-8")
 
 
 def write_shares(

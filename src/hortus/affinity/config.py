@@ -5,6 +5,7 @@ Lengths are in Å. Only the standard library and the ground are imported.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -13,6 +14,7 @@ from hortus.errors import ConfigError, nearest
 __all__ = [
     "NUM_FEATURES",
     "ConvolutionConfig",
+    "FitConfig",
     "GraphConfig",
     "GridConfig",
     "HACNetConfig",
@@ -110,6 +112,8 @@ class ConvolutionConfig:
     paddings: tuple[int, int, int, int, int] = (3, 3, 3, 3, 2)
     head_width: int = 100
     """Width of the hidden layer of the read-out."""
+    head_deviation: float = 1.0
+    """Standard deviation of the read-out's first weights; with few complexes, 1 takes long to unlearn."""
 
     def __post_init__(self) -> None:
         for name in ("kernels", "strides"):
@@ -158,7 +162,27 @@ class GraphConfig:
         _require(self.gather_width >= 8, "graph.gather_width", self.gather_width, "8 and above")
 
 
-_HALF = ConvolutionConfig(kernels=(5, 3, 3, 3, 3), strides=(2, 1, 1, 2, 2), paddings=(2, 1, 1, 1, 1))
+_HALF = ConvolutionConfig(
+    kernels=(5, 3, 3, 3, 3), strides=(2, 1, 1, 2, 2), paddings=(2, 1, 1, 1, 1), head_deviation=0.1
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitConfig:
+    """How an ensemble is trained on a prepared store."""
+
+    size: Literal["full", "half", "graph"] = "half"
+    """Which networks: full (48 voxels of 1 Å a side), half (24 of 2 Å), graph (no CNN)."""
+    validation_share: float = 0.1
+    """Share of the training complexes that chooses epochs and calibrates the error, where no split does."""
+    epochs: Mapping[str, int] = field(default_factory=dict)
+    """Epochs by part (cnn, head, gcn); what lacks is as published (100, 100, 300)."""
+    batch: Mapping[str, int] = field(default_factory=dict)
+    """Batch sizes by part; what lacks is as published (50, 50, 7)."""
+    rotations: bool = False
+    """Turn every training complex of the CNN at random, anew each epoch."""
+    seed: int = 0
+    """Seed of everything random."""
 
 
 @dataclass(frozen=True, kw_only=True)

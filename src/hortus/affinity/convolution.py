@@ -53,13 +53,13 @@ class Head(nn.Module):
     torch.Size([3])
     """
 
-    def __init__(self, features: int, width: int, momentum: float = 0.1):
+    def __init__(self, features: int, width: int, momentum: float = 0.1, deviation: float = 1.0):
         super().__init__()
         self.hidden = nn.Linear(features, width)
         self.normalization = nn.BatchNorm1d(width, momentum=momentum)
         self.output = nn.Linear(width, 1)
-        nn.init.normal_(self.hidden.weight)
-        nn.init.normal_(self.output.weight)
+        nn.init.normal_(self.hidden.weight, std=deviation)
+        nn.init.normal_(self.output.weight, std=deviation)
 
     def forward(self, features: Tensor, compat_single: bool = False) -> Tensor:
         """(B,) outputs. `compat_single` leaves out the normalisation where B is 1, as the official code does.
@@ -95,7 +95,7 @@ class ConvolutionNetwork(nn.Module):
         self.excitations = nn.ModuleList(Excitation(count) for count in config.channels)
         self.pool = nn.MaxPool3d(2)
         self.num_features = widest * config.output_sizes(grid.size)[-1] ** 3
-        self.head = Head(self.num_features, config.head_width)
+        self.head = Head(self.num_features, config.head_width, deviation=config.head_deviation)
 
     def forward(self, batch: dict[str, Tensor], compat_single: bool = False) -> Tensor:
         """(B,) outputs of a batch {"voxels": (B, 19, D, W, Z)}."""

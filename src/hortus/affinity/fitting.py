@@ -99,7 +99,8 @@ def _fit_head(
     # The published second stage normalises with momentum 0.3 where the first uses 0.1.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        head = Head(network.num_features, network.config.head_width, momentum=0.3)
+        plan = network.config
+        head = Head(network.num_features, plan.head_width, momentum=0.3, deviation=plan.head_deviation)
     tables = [
         TensorData(
             {

@@ -8,8 +8,8 @@ those complexes are like the user's.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,60 +17,25 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hortus.affinity.complexes import Complex, PreparedReceptor
-from hortus.affinity.config import HACNetConfig
-from hortus.affinity.convolution import ConvolutionNetwork
+from hortus.affinity.complexes import Complex
+from hortus.affinity.config import FitConfig, HACNetConfig, PreparationConfig
 from hortus.affinity.evaluation import evaluate
 from hortus.affinity.fast_convolution import FastConvolution
 from hortus.affinity.fitting import fit_networks
-from hortus.affinity.graph_network import GraphNetwork, graph_batch
-from hortus.affinity.ligand import BadLigand, read_ligands
-from hortus.affinity.published import (
-    CONVOLUTION_NAMES,
-    GRAPH_NAMES,
-    HEAD_NAMES,
-    from_published,
-    read_checkpoint,
-)
-from hortus.affinity.receptor import read_receptor
+from hortus.affinity.graph_network import graph_batch
+from hortus.affinity.learning import published_training
+from hortus.affinity.networks import build_networks, load_checked
+from hortus.affinity.prediction import Prediction, predict_poses
+from hortus.affinity.published import published_networks
 from hortus.affinity.voxels import voxelize
-from hortus.artifact import (
-    ModelCard,
-    check_tensors,
-    read_config,
-    read_tensors,
-    resolve_folder,
-    write_artifact,
-)
+from hortus.artifact import ModelCard, read_config, read_tensors, resolve_folder, write_artifact
 from hortus.config import from_mapping, to_mapping
-from hortus.errors import ArtifactError, ConfigError, DataError, HortusError
+from hortus.errors import ArtifactError, ConfigError, DataError
 from hortus.training import TrainingConfig
 
-__all__ = ["HACNet", "Prediction", "complex_or_reason"]
+__all__ = ["HACNet", "untrained"]
 
 _BATCH = 8
-_GUARD = 50.0  # the official single-complex path drops a CNN output this far off
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What is said about one pose.
-
-    Args:
-        value: the mean of the parts, NaN where `reason` says why there is none.
-        parts: output of each network.
-        spread: standard deviation of the parts.
-        low, high: the interval that held 95 % of the validation complexes; NaN when never calibrated.
-    """
-
-    name: str
-    value: float = float("nan")
-    parts: Mapping[str, float] = field(default_factory=dict)
-    spread: float = float("nan")
-    low: float = float("nan")
-    high: float = float("nan")
-    warnings: tuple[str, ...] = ()
-    reason: str = ""
 
 
 class HACNet:
@@ -148,13 +113,11 @@ class HACNet:
             raise DataError(f"{len(rows)} complexes to train on", allowed="two or more")
         config = self.config if isinstance(self.config, HACNetConfig) else HACNetConfig.size(self.config)
         self.config_ = replace(config, label_mean=float(labels[rows].mean()))
-        self.networks_ = _build(self.config_, self.seed)
+        self.networks_ = build_networks(self.config_, self.seed)
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(self.folder or temporary)
             self.results_ = fit_networks(self, complexes, labels, rows, held, folder)
-        self._arrange()
-        self.domain_ = _domain(complexes, labels, rows)
-        self.error_: dict[str, float] = {}
+        self._filled(self.config_, self.networks_, domain=_domain(complexes, labels, rows))
         if len(held) >= 5:
             self.calibrate([complexes[int(row)] for row in held], labels[held])
         return self
@@ -236,8 +199,6 @@ class HACNet:
         """r², the coefficient of determination."""
         return evaluate(pk, self.predict(complexes), resamples=0)["r2"]["value"]
 
-    # Files in, answers out
-
     def predict_files(
         self, protein: str | Path, ligand: str | Path, *, compat: bool = False
     ) -> list[Prediction]:
@@ -251,51 +212,8 @@ class HACNet:
         Raises:
             DataError: one of the files can't be read at all.
         """
-        return list(self.iterate_files(protein, ligand, compat=compat))
-
-    def iterate_files(
-        self, protein: str | Path, ligand: str | Path, *, compat: bool = False
-    ) -> Iterator[Prediction]:
-        """As `predict_files`, one after another: the receptor is prepared once, memory stays flat."""
         self._check_fitted()
-        receptor = PreparedReceptor(read_receptor(protein), self.config_.preparation)
-        waiting: list[Complex | Prediction] = []
-        for entry in read_ligands(ligand):
-            waiting.append(complex_or_reason(receptor, entry))
-            if len(waiting) == _BATCH:
-                yield from self.describe(waiting, compat=compat)
-                waiting = []
-        yield from self.describe(waiting, compat=compat)
-
-    def describe(self, entries: Sequence[Complex | Prediction], *, compat: bool = False) -> list[Prediction]:
-        """Predictions for complexes; entries that are predictions already (failures) pass through."""
-        complexes = [entry for entry in entries if isinstance(entry, Complex)]
-        if not complexes:
-            return [entry for entry in entries if isinstance(entry, Prediction)]
-        parts = self.predict_parts(complexes, compat_single=compat)
-        rows = iter(range(len(complexes)))
-        return [
-            entry if isinstance(entry, Prediction) else self._one(entry, parts, next(rows), compat)
-            for entry in entries
-        ]
-
-    def _one(self, one: Complex, parts: Mapping[str, np.ndarray], row: int, compat: bool) -> Prediction:
-        values = {part: float(outputs[row]) for part, outputs in parts.items()}
-        used, notes = list(values.values()), [*one.warnings, *self._outside(one)]
-        if compat and abs(values.get("cnn", 0.0)) >= _GUARD and len(values) > 1:
-            used = [value for part, value in values.items() if part != "cnn"]
-            notes.append("the CNN's output is out of range and was left out (compat)")
-        value, reach = float(np.mean(used)), self.error_.get("half_width_95%", float("nan"))
-        spread = float(np.std(used)) if len(used) > 1 else float("nan")
-        return Prediction(one.name, value, values, spread, value - reach, value + reach, tuple(notes))
-
-    def _outside(self, one: Complex) -> list[str]:
-        low, high = self.domain_.get("mass_low"), self.domain_.get("mass_high")
-        if low is not None and high is not None and not 0.9 * low <= one.ligand_mass <= 1.1 * high:
-            return [
-                f"ligand mass {one.ligand_mass:.0f} is outside the training range {low:.0f}-{high:.0f} g/mol"
-            ]
-        return []
+        return list(predict_poses(self, protein, ligand, compat=compat))
 
     # Artifact
 
@@ -316,11 +234,7 @@ class HACNet:
         self._check_fitted()
         config = {"model_type": self.kind, "hacnet": to_mapping(self.config_)}
         config |= {"error": self.error_, "domain": self.domain_}
-        tensors = {
-            f"{part}.{name}": t
-            for part, net in self.networks_.items()
-            for name, t in net.state_dict().items()
-        }
+        tensors = dict(nn.ModuleDict(self.networks_).state_dict())
         write_artifact(folder, config=config, tensors=tensors, card=self.card, recipe=recipe)
 
     @classmethod
@@ -336,23 +250,12 @@ class HACNet:
         stored = read_config(folder)
         if stored["model_type"] != cls.kind:
             raise ArtifactError(f"{folder} is a {stored['model_type']!r} model", allowed=cls.kind)
-        model = cls(from_mapping(HACNetConfig, stored.get("hacnet"), "hacnet"))
-        model.config_ = model.config  # type: ignore[assignment]
-        model.error_, model.domain_ = dict(stored.get("error", {})), dict(stored.get("domain", {}))
-        model.networks_ = _build(model.config_, seed=0)
-        tensors = read_tensors(folder)
-        expected = {
-            f"{part}.{name}": tuple(t.shape)
-            for part, net in model.networks_.items()
-            for name, t in net.state_dict().items()
-        }
-        check_tensors(expected, {name: tuple(t.shape) for name, t in tensors.items()}, folder)
-        for part, network in model.networks_.items():
-            network.load_state_dict(
-                {n.removeprefix(f"{part}."): t for n, t in tensors.items() if n.startswith(f"{part}.")}
-            )
+        config = from_mapping(HACNetConfig, stored.get("hacnet"), "hacnet")
+        networks = build_networks(config)
+        load_checked(nn.ModuleDict(networks), read_tensors(folder), folder)
+        for network in networks.values():
             network.to(choose_device(device))
-        model._arrange()
+        model = cls(config)._filled(config, networks, stored.get("error", {}), stored.get("domain", {}))
         model.card_ = ModelCard.read(folder)
         return model
 
@@ -371,77 +274,41 @@ class HACNet:
             ArtifactError: a file is not the published network.
             ConfigError: no file, or the read-out without the CNN.
         """
-        from hortus.affinity.config import PreparationConfig
+        config, networks = published_networks(graph_files, cnn, mlp)
+        return cls(config)._filled(config, networks)
 
-        if mlp is not None and cnn is None:
-            raise ConfigError(
-                "the MLP file is the CNN's read-out", do="give the CNN file too, or leave it out"
-            )
-        parts = (["cnn"] if cnn else []) + [f"gcn{i}" for i in range(len(graph_files))]
-        if not parts:
-            raise ConfigError("no checkpoint is named", allowed="--gcn FILE (twice), --cnn FILE, --mlp FILE")
-        notes = ["Converted from the published checkpoints (MIT licence)."]
-        if graph_files:
-            notes.append("The GCN checkpoints were selected on the 2016 core set itself.")
-        if cnn is None:
-            notes.append("GCN only; its checkpoint was selected on the core set.")
-        model = cls(
-            HACNetConfig(
-                parts=tuple(parts), preparation=PreparationConfig.preset("hacnet"), notes=tuple(notes)
-            )
-        )
-        model.config_, model.error_, model.domain_ = model.config, {}, {}  # type: ignore[assignment]
-        model.networks_ = _build(model.config_, seed=0)
-        for number, path in enumerate(graph_files):
-            found = from_published(read_checkpoint(path), GRAPH_NAMES, str(path))
-            _load_checked(model.networks_[f"gcn{number}"], found, path)
-        if cnn is not None:
-            _load_checked(
-                model.networks_["cnn"], from_published(read_checkpoint(cnn), CONVOLUTION_NAMES, str(cnn)), cnn
-            )
-        if mlp is not None:
-            _load_checked(
-                model.networks_["cnn"].head, from_published(read_checkpoint(mlp), HEAD_NAMES, str(mlp)), mlp
-            )
-        model._arrange()
-        return model
-
-    def _arrange(self) -> None:
+    def _filled(
+        self,
+        config: HACNetConfig,
+        networks: dict[str, Any],
+        error: Mapping[str, float] | None = None,
+        domain: Mapping[str, float] | None = None,
+    ) -> HACNet:
+        self.config_, self.networks_ = config, networks
+        self.error_, self.domain_ = dict(error or {}), dict(domain or {})
         self._fast = None
-        for network in self.networks_.values():
+        for network in networks.values():
             network.eval()
+        return self
 
     def _check_fitted(self) -> None:
         if not hasattr(self, "networks_"):
             raise ConfigError("this HACNet is not fitted", do="call fit, or hortus.load a folder")
 
 
-def _build(config: HACNetConfig, seed: int) -> dict[str, Any]:
-    networks: dict[str, Any] = {}
-    with torch.random.fork_rng(devices=[]):
-        for number, part in enumerate(config.parts):
-            torch.manual_seed(seed + number)
-            if part == "cnn":
-                networks[part] = ConvolutionNetwork(config.convolution, config.grid)
-            else:
-                networks[part] = GraphNetwork(config.graph)
-    return networks
-
-
-def _load_checked(network: nn.Module, found: Mapping[str, Tensor], path: str | Path) -> None:
-    expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
-    check_tensors(expected, {name: tuple(tensor.shape) for name, tensor in found.items()}, path)
-    network.load_state_dict(dict(found))
-
-
-def complex_or_reason(receptor: PreparedReceptor, entry: Any) -> Complex | Prediction:
-    """The complex of a pose, or a prediction that says why there is none."""
-    if isinstance(entry, BadLigand):
-        return Prediction(entry.name, reason=entry.reason)
-    try:
-        return receptor.complex_with(entry)
-    except HortusError as error:
-        return Prediction(entry.name, reason=str(error))
+def untrained(
+    config: FitConfig, preparation: PreparationConfig, folder: Path, target: str | None = None
+) -> HACNet:
+    """The model that `config` describes, for complexes prepared as `preparation` says, before its fit."""
+    plan = HACNetConfig.size(config.size, preparation=preparation)
+    plan = replace(plan, grid=replace(plan.grid, rotations=config.rotations), target=target or plan.target)
+    training = {}
+    for part in ("cnn", "head", "gcn"):
+        plain = published_training(part)
+        epochs, size = config.epochs.get(part, plain.epochs), config.batch.get(part, plain.batch_size)
+        training[part] = replace(plain, epochs=epochs, batch_size=size)
+    share, seed = config.validation_share, config.seed
+    return HACNet(plan, training=training, validation_share=share, seed=seed, folder=folder, quiet=False)
 
 
 def _domain(complexes: Sequence[Complex], labels: np.ndarray, rows: np.ndarray) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""The published checkpoints: names of their tensors and ours, and reading them without running their code.
+"""The published checkpoints: names of their tensors and ours, read without running their code, as networks.
 
 The GCN files hold twelve tensors of a gate that was never connected: they kept their first random values, the
 same in both files, and are left out. Every other tensor has one place here, both ways.
@@ -9,18 +9,22 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
-from hortus.errors import ArtifactError
+from hortus.affinity.config import HACNetConfig, PreparationConfig
+from hortus.affinity.networks import build_networks, load_checked
+from hortus.errors import ArtifactError, ConfigError
 
 __all__ = [
     "CONVOLUTION_NAMES",
     "GRAPH_NAMES",
     "HEAD_NAMES",
     "from_published",
+    "published_networks",
     "read_checkpoint",
     "to_published",
 ]
@@ -128,3 +132,28 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
                 do="give a checkpoint written by torch.save that holds tensors and NumPy numbers only",
             )
         return load_file(str(target))
+
+
+def published_networks(
+    graph_files: Sequence[str | Path], cnn: str | Path | None, mlp: str | Path | None
+) -> tuple[HACNetConfig, dict[str, Any]]:
+    """The configuration and the networks of the checkpoint files, as `HACNet.from_published` says."""
+    if mlp is not None and cnn is None:
+        raise ConfigError("the MLP file is the CNN's read-out", do="give the CNN file too, or leave it out")
+    parts = (["cnn"] if cnn else []) + [f"gcn{i}" for i in range(len(graph_files))]
+    if not parts:
+        raise ConfigError("no checkpoint is named", allowed="--gcn FILE (twice), --cnn FILE, --mlp FILE")
+    notes = ["Converted from the published checkpoints (MIT licence)."]
+    if graph_files:
+        notes.append("The GCN checkpoints were selected on the 2016 core set itself.")
+    if cnn is None:
+        notes.append("GCN only; its checkpoint was selected on the core set.")
+    preparation = PreparationConfig.preset("hacnet")
+    config = HACNetConfig(parts=tuple(parts), preparation=preparation, notes=tuple(notes))
+    networks = build_networks(config)
+    places = [(networks[f"gcn{i}"], GRAPH_NAMES, path) for i, path in enumerate(graph_files)]
+    places += [(networks["cnn"], CONVOLUTION_NAMES, cnn)] if cnn else []
+    places += [(networks["cnn"].head, HEAD_NAMES, mlp)] if mlp else []
+    for network, names, path in places:
+        load_checked(network, from_published(read_checkpoint(path), names, str(path)), path)
+    return config, networks

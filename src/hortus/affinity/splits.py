@@ -12,7 +12,7 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +26,7 @@ from hortus.registry import require
 __all__ = [
     "Split",
     "drop_similar",
+    "group",
     "group_folds",
     "read_split",
     "same_scaffold",
@@ -70,6 +71,34 @@ def read_split(path: str | Path, name: str | None = None) -> Split:
 def write_split(path: str | Path, split: Split) -> None:
     """Write a split as JSON, whole or not at all."""
     write_json(path, split)
+
+
+def group(
+    by: str, names: Sequence[str], smiles: Sequence[str], structures: Mapping[str, Path], limit: float
+) -> np.ndarray:
+    """(n,) group numbers of complexes that must stand on one side.
+
+    Args:
+        by: "random" (each alone), "scaffold", "ligand", "sequence" or "structure".
+        structures: of each complex by name; needed by the last two.
+        limit: similarity from which complexes are look-alikes.
+
+    Raises:
+        ConfigError: a structure is needed and not there.
+    """
+    if by == "random":
+        return np.arange(len(names))
+    if by == "scaffold":
+        return same_scaffold(smiles)
+    if by == "ligand":
+        return similar_groups(tanimoto(smiles, smiles), limit)
+    missing = [name for name in names if name not in structures]
+    if missing:
+        raise ConfigError(f"no structure of {missing[0]!r} is known", do="name the folders with --data")
+    paths = [structures[name] for name in names]
+    if by == "sequence":
+        return similar_groups(sequence_identity([sequence_of(path) for path in paths]), limit)
+    return similar_groups(structure_similarity(paths), limit)
 
 
 def similar_groups(similarity: np.ndarray, limit: float) -> np.ndarray:

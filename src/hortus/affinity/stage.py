@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from hortus.affinity.config import HACNetConfig, PreparationConfig
-from hortus.affinity.evaluation import MEASURES, mass_baseline, nearest_baseline, score_table, tanimoto
+from hortus.affinity.config import FitConfig, PreparationConfig
+from hortus.affinity.evaluation import (
+    MEASURES,
+    gain_over,
+    mass_baseline,
+    nearest_baseline,
+    score_table,
+    tanimoto,
+)
 from hortus.affinity.example import write_example
 from hortus.affinity.fitting import TrainingStoppedError
 from hortus.affinity.labels import read_labels
-from hortus.affinity.learning import published_training
-from hortus.affinity.model import HACNet
+from hortus.affinity.model import HACNet, untrained
 from hortus.affinity.splits import group_folds, similar_groups
 from hortus.affinity.store import ComplexStore, find_complexes, prepare_folder
 from hortus.errors import DataError
 from hortus.recipe import Stage, StageContext, StageResult
 from hortus.report import Block, Curves, Table, Text
-from hortus.training import TrainingConfig
 
-__all__ = ["COMPLEXES", "STAGE", "AffinityStage", "ComplexesStage", "cross_validate", "train_on_store"]
+__all__ = ["COMPLEXES", "STAGE", "AffinityStage", "ComplexesStage", "cross_validate"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,34 +78,13 @@ def run_complexes(config: ComplexesStage, context: StageContext) -> StageResult:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AffinityStage:
+class AffinityStage(FitConfig):
     """Settings of the stage `affinity`."""
 
-    size: Literal["full", "half", "graph"] = "half"
-    """Which networks: full (48³ at 1 Å), half (24³ at 2 Å), graph (no CNN)."""
     folds: int = 0
     """Folds of the cross-validation; 0 leaves it out."""
     ligand_limit: float = 0.6
     """Ligands this similar (ECFP4 Tanimoto) are kept in one fold."""
-    validation_share: float = 0.1
-    """Share of the training complexes that chooses epochs and calibrates the error."""
-    epochs: Mapping[str, int] = field(default_factory=dict)
-    """Epochs by part (cnn, head, gcn); what lacks is as published (100, 100, 300)."""
-    batch: Mapping[str, int] = field(default_factory=dict)
-    """Batch sizes by part; what lacks is as published (50, 50, 7)."""
-    seed: int = 0
-
-
-def _training(config: AffinityStage) -> dict[str, TrainingConfig]:
-    result = {}
-    for part in ("cnn", "head", "gcn"):
-        plain = published_training(part)
-        result[part] = replace(
-            plain,
-            epochs=config.epochs.get(part, plain.epochs),
-            batch_size=config.batch.get(part, plain.batch_size),
-        )
-    return result
 
 
 def run_affinity(config: AffinityStage, context: StageContext) -> StageResult:
@@ -126,25 +109,15 @@ def _run_affinity(config: AffinityStage, context: StageContext) -> StageResult:
         columns = ["predictor", "n", *MEASURES]
         blocks.append(Table(title, columns, [[row[column] for column in columns] for row in rows]))
         numbers["cross_validation"] = rows
-    model = train_on_store(store, values, config, context.folder / "training")
+        for baseline in ("ligand mass", "nearest ligand", "mean"):
+            gain = gain_over(values, predictions["HAC-Net"], predictions[baseline])
+            blocks.append(Text(f"HAC-Net against {baseline}", gain))
+            numbers[f"against {baseline}"] = gain
+    model = untrained(config, store.preparation, context.folder / "training").fit(store, values)
     model.save(context.folder / "model", recipe=context.recipe)
     blocks += _training_blocks(model)
     numbers |= {"model": str(context.folder / "model"), **{f"error {k}": v for k, v in model.error_.items()}}
     return StageResult(numbers=numbers, blocks=blocks)
-
-
-def train_on_store(store: ComplexStore, values: np.ndarray, config: AffinityStage, folder: Path) -> HACNet:
-    """A model of all complexes of a store, prepared in prediction as the store was."""
-    size = HACNetConfig.size(config.size, preparation=store.preparation)
-    model = HACNet(
-        size,
-        training=_training(config),
-        validation_share=config.validation_share,
-        seed=config.seed,
-        folder=folder,
-        quiet=False,
-    )
-    return model.fit(store, values)
 
 
 def cross_validate(
@@ -154,7 +127,7 @@ def cross_validate(
 
     Finished folds are kept in `folder` and not trained again.
     """
-    similarity = tanimoto([store[i].smiles for i in range(len(store))], [one.smiles for one in store])
+    similarity = tanimoto(store.smiles, store.smiles)
     folds = group_folds(similar_groups(similarity, config.ligand_limit), config.folds, config.seed)
     predictions: dict[str, np.ndarray] = {}
     for fold in range(config.folds):
@@ -172,14 +145,11 @@ def _fold(
     folder: Path,
 ) -> dict[str, np.ndarray]:
     train, test = split
-    seen, unseen = [store[int(i)] for i in train], [store[int(i)] for i in test]
     kept = folder / "predictions.npz"
     if kept.is_file():
         return dict(np.load(kept))
-    size = HACNetConfig.size(config.size, preparation=store.preparation)
-    options: dict[str, Any] = {"validation_share": config.validation_share, "seed": config.seed}
-    model = HACNet(size, training=_training(config), folder=folder, quiet=False, **options)
-    model.fit(seen, values[train])
+    seen, unseen = store.subset(train), store.subset(test)
+    model = untrained(config, store.preparation, folder).fit(seen, values[train])
     parts = model.predict_parts(unseen)
     result = {"HAC-Net": np.mean(list(parts.values()), axis=0), **parts}
     result["ligand mass"] = mass_baseline(seen, values[train], unseen)

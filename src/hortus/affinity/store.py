@@ -11,6 +11,7 @@ Memory does not grow with the number of complexes, neither in writing nor in rea
 
 from __future__ import annotations
 
+import copy
 import csv
 import json
 import os
@@ -106,6 +107,17 @@ class ComplexStore(Sequence[Complex]):
     @property
     def names(self) -> list[str]:
         return [line["name"] for line in self._lines]
+
+    @property
+    def smiles(self) -> list[str]:
+        """SMILES of the ligands."""
+        return [line["smiles"] for line in self._lines]
+
+    def subset(self, rows: Iterable[int]) -> ComplexStore:
+        """These complexes, in this order; nothing is read yet."""
+        part = copy.copy(self)
+        part._lines = [self._lines[int(row)] for row in rows]
+        return part
 
     @property
     def skipped(self) -> dict[str, str]:

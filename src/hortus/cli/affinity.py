@@ -5,29 +5,62 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict
-from itertools import islice
-from multiprocessing import get_context
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import cyclopts
 from cyclopts import Parameter
 from rich.console import Console
+from rich.progress import Progress
 from rich.table import Table
 
+from hortus.affinity.config import FitConfig
 from hortus.artifact import replacing_file
 from hortus.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from hortus.affinity.model import HACNet, Prediction
+    from hortus.affinity.model import HACNet
+    from hortus.affinity.prediction import Prediction
+    from hortus.affinity.store import ComplexStore
+
+__all__ = ["Measured", "app", "convert", "evaluate", "predict", "prepare", "split", "train"]
 
 app = cyclopts.App(name="affinity", help="Predict protein-ligand binding affinity from structures.")
 
-Json = Annotated[bool, Parameter(name="--json", negative=())]
+Json = Annotated[bool, Parameter(name="--json", negative=(), help="Print one JSON object.")]
 Flag = Annotated[bool, Parameter(negative=())]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What was measured, and which complexes stand on which side."""
+
+    labels: Path
+    """PDBbind index or CSV of names and values."""
+    column: str | None = None
+    """Column of the CSV: any numeric property of a complex."""
+    split: Path | None = None
+    """JSON split: lists train, val and test, or several such splits by name."""
+    split_name: str | None = None
+    """Name of the split in a file of several."""
+
+    def rows(self, store: ComplexStore, *sides: str) -> tuple[dict[str, list[int]], dict[str, float]]:
+        """Rows of the labelled complexes of each side (without a split: all, in the first); the labels."""
+        from hortus.affinity.labels import read_labels
+        from hortus.affinity.splits import read_split
+
+        values = read_labels(self.labels, self.column)
+        place = {name: i for i, name in enumerate(store.names) if name in values}
+        if not place:
+            raise DataError("no complex of the store has a label", do="check the names in both")
+        listed = {sides[0]: list(place)} if self.split is None else read_split(self.split, self.split_name)
+        if sides[0] not in listed:
+            raise ConfigError(f"the split has no side {sides[0]!r}", allowed=", ".join(listed))
+        return {s: [place[name] for name in listed.get(s, ()) if name in place] for s in sides}, values
 
 
 @app.command
@@ -51,8 +84,6 @@ def prepare(
         default, or hacnet: what the published weights expect.
     jobs
         Processes.
-    json
-        Print one JSON object.
     """
     from hortus.affinity.config import PreparationConfig
     from hortus.affinity.store import find_complexes, prepare_folder
@@ -60,124 +91,50 @@ def prepare(
     found = [files for folder in data for files in find_complexes(folder)]
     with _progress(len(found)) as advance:
         store = prepare_folder(found, output, PreparationConfig.preset(preset), jobs=jobs, progress=advance)
+    lines = [f"{len(store)} complexes in {output}, {len(store.skipped)} skipped"]
+    lines += [f"  {name}: {reason}" for name, reason in store.skipped.items()]
     result = {"store": str(output), "complexes": len(store), "skipped": store.skipped}
-    if json:
-        _print_json(result)
-    else:
-        print(f"{len(store)} complexes in {output}, {len(store.skipped)} skipped")
-        for name, reason in store.skipped.items():
-            print(f"  {name}: {reason}")
-    return 0
+    return _print(result, "\n".join(lines), json)
 
 
 @app.command
 def train(
     store: Path,
     *,
-    labels: Path,
     output: Path,
-    column: str | None = None,
-    size: Literal["full", "half", "graph"] = "half",
-    split: Path | None = None,
-    split_name: str | None = None,
-    gcn_epochs: int = 300,
-    cnn_epochs: int = 100,
-    validation_share: float = 0.1,
-    seed: int = 0,
+    measured: Measured,
+    fit: Annotated[FitConfig | None, Parameter(name="*")] = None,
     json: Json = False,
 ) -> int:
     """Train the ensemble on a prepared store and write the artifact.
+
+    Of a split, the list train is trained on and the list val chooses epochs.
 
     Parameters
     ----------
     store
         Folder made by `hortus affinity prepare`.
-    labels
-        PDBbind index or CSV of names and values.
     output
         The artifact's folder; checkpoints stand in OUTPUT.training and are gone on from.
-    column
-        Column of the CSV to learn: any numeric property of a complex.
-    size
-        full (48 voxels of 1 Å), half (24 of 2 Å), graph (no CNN).
-    split
-        JSON split; its train list is trained on, its val list chooses epochs.
-    split_name
-        Name of the split in a file of several.
-    gcn_epochs
-        Epochs of each graph network.
-    cnn_epochs
-        Epochs of the CNN and of its read-out.
-    validation_share
-        Share set aside where no split is given.
-    seed
-        Seed of everything random.
-    json
-        Print one JSON object.
     """
-    from dataclasses import replace
-
-    from hortus.affinity.config import HACNetConfig
-    from hortus.affinity.learning import published_training
-    from hortus.affinity.model import HACNet
+    from hortus.affinity.model import untrained
     from hortus.affinity.store import ComplexStore
 
-    opened, values = ComplexStore(store), _labels(labels, column)
-    rows, held = _sides(opened.names, values, split, split_name)
-    complexes = [opened[i] for i in [*rows, *held]] if split else _Labelled(opened, rows)
-    config = HACNetConfig.size(size, preparation=opened.preparation)
-    if column is not None:
-        config = replace(config, target=f"{column}, as given in {labels.name}")
-    epochs = {"gcn": gcn_epochs, "cnn": cnn_epochs, "head": cnn_epochs}
-    training = {part: replace(published_training(part), epochs=count) for part, count in epochs.items()}
+    opened = ComplexStore(store)
+    sides, values = measured.rows(opened, "train", "val")
+    if not sides["train"]:
+        raise DataError(
+            f"{measured.split}: no training complex is in the store", do="check the names in both"
+        )
+    chosen = opened.subset([*sides["train"], *sides["val"]])
+    target = f"{measured.column}, as given in {measured.labels.name}" if measured.column else None
     folder = output.with_name(output.name + ".training")
-    model = HACNet(
-        config, training=training, validation_share=validation_share, seed=seed, folder=folder, quiet=False
-    )
-    names = [opened.names[i] for i in [*rows, *held]]
-    validation = range(len(rows), len(names)) if split else None
-    model.fit(complexes, [values[name] for name in names], validation)
+    model = untrained(fit or FitConfig(), opened.preparation, folder, target)
+    validation = range(len(sides["train"]), len(chosen)) if measured.split else None
+    model.fit(chosen, [values[name] for name in chosen.names], validation)
     model.save(output)
-    result = {"model": str(output), "complexes": len(names), "error": model.error_}
-    _print_json(result) if json else print(f"{output}: {len(names)} complexes; error {model.error_}")
-    return 0
-
-
-class _Labelled(Sequence[Any]):
-    """The complexes of a store that have a label, read when asked for."""
-
-    def __init__(self, store: Any, rows: list[int]) -> None:
-        self._store, self._rows = store, rows
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __getitem__(self, index: Any) -> Any:
-        return self._store[self._rows[index]]
-
-
-def _labels(path: Path, column: str | None) -> dict[str, float]:
-    from hortus.affinity.labels import read_labels
-
-    return read_labels(path, column)
-
-
-def _sides(
-    names: list[str], values: dict[str, float], split: Path | None, split_name: str | None
-) -> tuple[list[int], list[int]]:
-    from hortus.affinity.splits import read_split
-
-    place = {name: i for i, name in enumerate(names) if name in values}
-    if not place:
-        raise DataError("no complex of the store has a label", do="check the names in both")
-    if split is None:
-        return list(place.values()), []
-    sides = read_split(split, split_name)
-    rows = [place[name] for name in sides.get("train", ()) if name in place]
-    held = [place[name] for name in sides.get("val", ()) if name in place]
-    if not rows:
-        raise DataError(f"{split}: no training complex is in the store", do="check the names in both")
-    return rows, held
+    result = {"model": str(output), "complexes": len(chosen), "error": model.error_}
+    return _print(result, f"{output}: {len(chosen)} complexes; error {model.error_}", json)
 
 
 @app.command
@@ -210,20 +167,18 @@ def predict(
         Processes.
     compat
         Repeat the official single-complex behaviour.
-    json
-        Print one JSON object.
     """
+    from hortus.affinity.attribution import attribute_poses
     from hortus.affinity.model import HACNet
+    from hortus.affinity.prediction import predict_in_parallel, predict_poses
 
     opened = HACNet.load(model)
-    predictions: Iterable[Prediction]
     if jobs > 1:
-        predictions = _in_parallel(model, protein, ligands, jobs, compat)
+        predictions = predict_in_parallel(model, protein, ligands, jobs=jobs, compat=compat)
     else:
-        predictions = opened.iterate_files(protein, ligands, compat=compat)
+        predictions = predict_poses(opened, protein, ligands, compat=compat)
     if json:
-        rows = [_plain(asdict(one)) for one in predictions]
-        _print_json({"target": opened.config_.target, "predictions": rows})
+        _print({"target": opened.config_.target, "predictions": [asdict(p) for p in predictions]}, "", json)
     elif output is not None and output.suffix == ".sdf":
         _write_sdf(output, ligands, predictions, opened.config_.target)
     elif output is not None:
@@ -232,7 +187,7 @@ def predict(
     else:
         _write_csv(sys.stdout, predictions, opened)
     if attribution is not None:
-        _attribute(opened, protein, ligands, attribution)
+        attribute_poses(opened, protein, ligands, attribution)
     return 0
 
 
@@ -273,78 +228,19 @@ def _write_sdf(path: Path, ligands: Path, predictions: Iterable[Prediction], tar
     print(f"{path}: written, {failed} poses failed", file=sys.stderr)
 
 
-def _in_parallel(model: str, protein: Path, ligands: Path, jobs: int, compat: bool) -> Iterator[Prediction]:
-    """Each process scores every jobs-th block of poses; the receptor is prepared once in each."""
-    with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
-        tasks = [
-            pool.submit(_share, model, protein, ligands, (worker, jobs), compat) for worker in range(jobs)
-        ]
-        shares = [iter(task.result()) for task in tasks]
-    while True:
-        for share in shares:
-            block = list(islice(share, _BLOCK))
-            if not block:
-                return
-            yield from block
-
-
-_BLOCK = 16
-
-
-def _share(model: str, protein: Path, ligands: Path, turn: tuple[int, int], compat: bool) -> list[Prediction]:
-    import torch
-
-    from hortus.affinity.complexes import PreparedReceptor
-    from hortus.affinity.ligand import read_ligands
-    from hortus.affinity.model import HACNet, complex_or_reason
-    from hortus.affinity.receptor import read_receptor
-
-    torch.set_num_threads(1)
-    opened = HACNet.load(model)
-    receptor = PreparedReceptor(read_receptor(protein), opened.config_.preparation)
-    result: list[Prediction] = []
-    block: list[Any] = []
-    for number, entry in enumerate(read_ligands(ligands)):
-        if number // _BLOCK % turn[1] == turn[0]:
-            block.append(complex_or_reason(receptor, entry))
-        if len(block) == _BLOCK:
-            result += opened.describe(block, compat=compat)
-            block = []
-    return result + opened.describe(block, compat=compat)
-
-
-def _attribute(model: HACNet, protein: Path, ligands: Path, folder: Path) -> None:
-    from hortus.affinity.attribution import atom_shares, draw_ligand, write_shares
-    from hortus.affinity.complexes import Complex, PreparedReceptor
-    from hortus.affinity.ligand import Ligand, read_ligands
-    from hortus.affinity.model import complex_or_reason
-    from hortus.affinity.receptor import read_receptor
-
-    folder.mkdir(parents=True, exist_ok=True)
-    receptor = PreparedReceptor(read_receptor(protein), model.config_.preparation)
-    for number, entry in enumerate(read_ligands(ligands), start=1):
-        one = complex_or_reason(receptor, entry)
-        if isinstance(one, Complex) and isinstance(entry, Ligand):
-            shares = atom_shares(model, one)
-            write_shares(folder / f"pose-{number}.pdb", one, shares, receptor.receptor, entry)
-            drawing = draw_ligand(entry, shares[: one.num_ligand_atoms])
-            (folder / f"pose-{number}.svg").write_text(drawing, encoding="utf-8")
-
-
 @app.command
 def evaluate(
     store: Path,
     *,
     model: str,
-    labels: Path,
-    column: str | None = None,
-    split: Path | None = None,
-    split_name: str | None = None,
+    measured: Measured,
     side: str = "test",
     output: Path | None = None,
     json: Json = False,
 ) -> int:
     """Compare a model's predictions for a prepared store with measured values, beside two baselines.
+
+    The baselines learn from the split's list train.
 
     Parameters
     ----------
@@ -352,57 +248,43 @@ def evaluate(
         Folder made by `hortus affinity prepare`.
     model
         Artifact folder or hub id.
-    labels
-        PDBbind index or CSV of names and values.
-    column
-        Column of the CSV.
-    split
-        JSON split: its `side` is scored, and its train list feeds the baselines.
-    split_name
-        Name of the split in a file of several.
     side
         Which list of the split is scored.
     output
         CSV of the single predictions.
-    json
-        Print one JSON object.
     """
     import numpy as np
 
     from hortus.affinity.evaluation import evaluate as measure
     from hortus.affinity.evaluation import mass_baseline, nearest_baseline, score_table
     from hortus.affinity.model import HACNet
-    from hortus.affinity.splits import read_split
     from hortus.affinity.store import ComplexStore
 
-    opened, values, machine = ComplexStore(store), _labels(labels, column), HACNet.load(model)
-    place = {name: i for i, name in enumerate(opened.names) if name in values}
-    sides = read_split(split, split_name) if split else {side: list(place)}
-    if side not in sides:
-        raise ConfigError(f"the split has no side {side!r}", allowed=", ".join(sides))
-    names = [name for name in sides[side] if name in place]
-    if len(names) < 2:
-        raise DataError(f"{len(names)} complexes of side {side!r} are in the store with a label")
-    complexes, truth = [opened[place[name]] for name in names], np.array([values[name] for name in names])
+    opened, machine = ComplexStore(store), HACNet.load(model)
+    sides, values = measured.rows(opened, side, "train")
+    complexes, known = opened.subset(sides[side]), opened.subset(sides["train"])
+    if len(complexes) < 2:
+        raise DataError(f"{len(complexes)} complexes of side {side!r} are in the store with a label")
+    truth = np.array([values[name] for name in complexes.names])
     parts = machine.predict_parts(complexes)
     predictions = {"HAC-Net": np.mean(list(parts.values()), axis=0), **parts}
-    known = [name for name in sides.get("train", ()) if name in place]
     if len(known) >= 2:
-        train, train_values = [opened[place[name]] for name in known], [values[name] for name in known]
-        predictions["ligand mass"] = mass_baseline(train, train_values, complexes)
-        predictions["nearest ligand"] = nearest_baseline(train, train_values, complexes)
+        seen = [values[name] for name in known.names]
+        predictions["ligand mass"] = mass_baseline(known, seen, complexes)
+        predictions["nearest ligand"] = nearest_baseline(known, seen, complexes)
     if output is not None:
+        columns = np.round(np.column_stack([truth, *predictions.values()]), 4).tolist()
         with replacing_file(output) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow(["name", "measured", *predictions])
-            writer.writerows(
-                [name, truth[i], *(round(float(column[i]), 4) for column in predictions.values())]
-                for i, name in enumerate(names)
-            )
+            writer.writerows([name, *row] for name, row in zip(complexes.names, columns, strict=True))
     if json:
-        _print_json({name: measure(truth, column) for name, column in predictions.items()})
-    else:
-        _print_rows(score_table(truth, predictions), f"{len(names)} complexes, 95 % bootstrap intervals")
+        return _print({name: measure(truth, column) for name, column in predictions.items()}, "", json)
+    rows = score_table(truth, predictions)
+    table = Table(*rows[0], title=f"{len(complexes)} complexes, 95 % bootstrap intervals")
+    for row in rows:
+        table.add_row(*map(str, row.values()))
+    Console().print(table)
     return 0
 
 
@@ -439,39 +321,18 @@ def split(
         Share of test complexes.
     seed
         Seed of the draw.
-    json
-        Print one JSON object.
     """
-    import numpy as np
-
     from hortus.affinity import splits
-    from hortus.affinity.evaluation import tanimoto
     from hortus.affinity.store import ComplexStore, find_complexes
 
     opened = ComplexStore(store)
-    names, smiles = opened.names, [opened[i].smiles for i in range(len(opened))]
-    if by in ("sequence", "structure"):
-        paths = {files.name: files.receptor for folder in data for files in find_complexes(folder)}
-        missing = [name for name in names if name not in paths]
-        if missing:
-            raise ConfigError(f"no structure of {missing[0]!r} is known", do="name the folders with --data")
-    if by == "random":
-        groups = np.arange(len(names))
-    elif by == "scaffold":
-        groups = splits.same_scaffold(smiles)
-    elif by == "ligand":
-        groups = splits.similar_groups(tanimoto(smiles, smiles), limit)
-    elif by == "sequence":
-        sequences = [splits.sequence_of(paths[name]) for name in names]
-        groups = splits.similar_groups(splits.sequence_identity(sequences), limit)
-    else:
-        groups = splits.similar_groups(splits.structure_similarity([paths[name] for name in names]), limit)
-    made = splits.split_groups(names, groups, validation=validation, test=test, seed=seed)
+    paths = {files.name: files.receptor for folder in data for files in find_complexes(folder)}
+    groups = splits.group(by, opened.names, opened.smiles, paths, limit)
+    made = splits.split_groups(opened.names, groups, validation=validation, test=test, seed=seed)
     splits.write_split(output, made)
     sizes = {side: len(members) for side, members in made.items()}
     result = {"split": str(output), "groups": len(set(groups.tolist())), **sizes}
-    _print_json(result) if json else print(", ".join(f"{k} {v}" for k, v in result.items()))
-    return 0
+    return _print(result, ", ".join(f"{name} {value}" for name, value in result.items()), json)
 
 
 @app.command
@@ -495,34 +356,21 @@ def convert(
         CNN_parameters.pt; without it the ensemble is of graph networks only.
     mlp
         MLP_parameters.pt, the CNN's second read-out.
-    json
-        Print one JSON object.
     """
     from hortus.affinity.model import HACNet
 
     model = HACNet.from_published(gcn, cnn, mlp)
     model.save(output)
-    result = {"model": str(output), "parts": list(model.config_.parts), "notes": list(model.config_.notes)}
-    _print_json(result) if json else print(
-        f"{output}: {', '.join(model.config_.parts)}. {' '.join(model.config_.notes)}"
-    )
-    return 0
+    parts, notes = list(model.config_.parts), list(model.config_.notes)
+    result = {"model": str(output), "parts": parts, "notes": notes}
+    return _print(result, f"{output}: {', '.join(parts)}. {' '.join(notes)}", json)
 
 
-def _progress(total: int) -> Any:
-    from contextlib import contextmanager
-
-    from rich.progress import Progress
-
-    @contextmanager
-    def shown() -> Iterator[Any]:
-        with Progress(console=Console(stderr=True)) as bar:
-            task = bar.add_task("complexes", total=total)
-            yield lambda name, skipped: bar.update(
-                task, advance=1, description=f"complexes, {skipped} skipped"
-            )
-
-    return shown()
+@contextmanager
+def _progress(total: int) -> Iterator[Any]:
+    with Progress(console=Console(stderr=True)) as bar:
+        task = bar.add_task("complexes", total=total)
+        yield lambda name, skipped: bar.update(task, advance=1, description=f"complexes, {skipped} skipped")
 
 
 def _plain(value: Any) -> Any:
@@ -534,12 +382,6 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and value != value else value
 
 
-def _print_json(value: Any) -> None:
-    print(json.dumps(_plain(value), ensure_ascii=False))
-
-
-def _print_rows(rows: list[dict[str, Any]], title: str) -> None:
-    table = Table(*rows[0], title=title)
-    for row in rows:
-        table.add_row(*map(str, row.values()))
-    Console().print(table)
+def _print(value: Any, text: str, as_json: bool) -> int:
+    print(json.dumps(_plain(value), ensure_ascii=False) if as_json else text)
+    return 0
