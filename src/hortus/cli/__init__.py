@@ -30,6 +30,8 @@ VERBS: dict[str, tuple[str, str]] = {
     "corpus": ("hortus.cli.corpus:app", "Build a clean corpus from files and folders."),
     "tokenizer": ("hortus.cli.tokenizer:app", "Train, measure and use tokenizers."),
     "pretrain": ("hortus.cli.pretrain:pretrain", "Train a BLOOM of any size on a corpus."),
+    "evaluate": ("hortus.cli.evaluate:evaluate", "Score a model on tasks, with spread and errors."),
+    "finetune": ("hortus.cli.finetune:finetune", "Train a model further: texts, labels or answers."),
     "generate": ("hortus.cli.generate:generate", "Continue a text."),
     "chat": ("hortus.cli.chat:chat", "Talk to a model in the terminal."),
     "prompts": ("hortus.cli.prompts:app", "List, render, check and write prompt templates."),
