@@ -108,3 +108,15 @@ def test_a_second_backward_is_refused_rather_than_wrong() -> None:
     loss.backward(retain_graph=True)
     with pytest.raises(RuntimeError, match="inplace"):
         loss.backward()
+
+
+def test_row_weights_scale_losses_and_gradients() -> None:
+    hidden, weight, targets = inputs(7, 3, 5)
+    factors = torch.linspace(0, 2, 7, dtype=hidden.dtype)
+    loss, _ = linear_cross_entropy(hidden, weight, targets, row_weights=factors, chunk=3)
+    gradients = torch.autograd.grad(loss, (hidden, weight))
+    plain = (F.cross_entropy(hidden @ weight.T, targets, reduction="none", ignore_index=-100) * factors).sum()
+    expected = torch.autograd.grad(plain, (hidden, weight))
+    torch.testing.assert_close(loss, plain)
+    for ours, theirs in zip(gradients, expected, strict=True):
+        torch.testing.assert_close(ours, theirs)

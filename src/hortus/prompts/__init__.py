@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from hortus.prompts.catalogue import Catalogue, CatalogueEntry, load_catalogue
     from hortus.prompts.config import CatalogueConfig, DatasetConfig, MixtureConfig, RenderLimits, TaskConfig
     from hortus.prompts.counting import RenderReport
-    from hortus.prompts.datasets import Dataset, load_dataset
+    from hortus.prompts.datasets import Dataset, hold_out, load_dataset
     from hortus.prompts.linter import Finding, LintReport, check_templates
     from hortus.prompts.mixture import Mixture, PromptedExample, PromptedTask, open_task, refuse_held_out
     from hortus.prompts.overlap import OverlapReport, ngram_overlap
@@ -46,6 +46,7 @@ __all__ = [
     "TemplateError",
     "TemplateSet",
     "check_templates",
+    "hold_out",
     "load_catalogue",
     "load_collection",
     "load_dataset",
@@ -80,6 +81,7 @@ _HOMES = {
     "TemplateError": "template",
     "TemplateSet": "templatefile",
     "check_templates": "linter",
+    "hold_out": "datasets",
     "load_catalogue": "catalogue",
     "load_collection": "templatefile",
     "load_dataset": "datasets",

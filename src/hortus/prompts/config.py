@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from hortus.errors import ConfigError
 
@@ -104,6 +105,8 @@ class TaskConfig:
     """This dataset's weight under the rule `weights`; its templates share it equally."""
     train_rows: int | None = None
     """Rows to count under the rules; the dataset's own number when null."""
+    local: DatasetConfig | None = None
+    """The same data in files, used instead of `data` where the mixture names the folder they are in."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +131,10 @@ class MixtureConfig:
     """Clusters that may not be trained on; null for those of the held-out tasks."""
     catalogue: CatalogueConfig | None = None
     """More tasks, and more held-out ones, from a catalogue."""
+    folder: str | None = None
+    """Where the files of tasks with `local` data are; null takes all tasks from their `data`."""
+    templates: str = ""
+    """Where the tasks' template files are, if their paths begin there."""
     rule: str = "t0"
     """t0, xp3, temperature or weights."""
     cap: int | None = None
@@ -156,3 +163,20 @@ class MixtureConfig:
                     f"the mixture's weights sum to {sum(weights):g}",
                     do="give at least one task a weight above 0",
                 )
+
+    def placed(self) -> MixtureConfig:
+        """The same mixture with `folder` and `templates` written into its tasks."""
+
+        def place(task: TaskConfig) -> TaskConfig:
+            data = task.data
+            if self.folder is not None and task.local is not None:
+                data = replace(task.local, source=str(Path(self.folder) / task.local.source))
+            return replace(task, data=data, local=None, templates=str(Path(self.templates) / task.templates))
+
+        return replace(
+            self,
+            training=tuple(map(place, self.training)),
+            held_out=tuple(map(place, self.held_out)),
+            folder=None,
+            templates="",
+        )

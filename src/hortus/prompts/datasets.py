@@ -13,16 +13,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 from hortus.errors import ConfigError, DataError, nearest
 from hortus.prompts.config import DatasetConfig
 from hortus.prompts.hub import find_files
-from hortus.prompts.rows import ChainedRows, ListRows, Row, Rows, open_file
+from hortus.prompts.rows import ChainedRows, ChosenRows, ListRows, Row, Rows, open_file
 
-__all__ = ["Dataset", "load_dataset"]
+__all__ = ["Dataset", "hold_out", "load_dataset"]
 
 UNLABELLED = -1
 
@@ -65,6 +65,11 @@ class Dataset:
 
     def __iter__(self) -> Iterator[Row]:
         return (self[index] for index in range(self._length))
+
+    def every(self, step: int, kept: bool) -> Dataset:
+        """Every `step`-th row, or with kept=False all the others; file rows are read when they are needed."""
+        chosen = ChosenRows(self._rows, self._length, step, kept)
+        return Dataset(chosen, replace(self.config, max_rows=None))
 
     def take(self, indices: Iterable[int]) -> list[Row]:
         """The rows of the given numbers, in the given order."""
@@ -173,3 +178,19 @@ def load_dataset(source: DatasetConfig | str | Path | Iterable[Mapping[str, Any]
     files = find_files(config.source, config.subset, config.split)
     opened = [open_file(file, config.encoding, tuple(config.names)) for file in files]
     return Dataset(opened[0] if len(opened) == 1 else ChainedRows(opened), config)
+
+
+def hold_out(dataset: Dataset, share: float) -> tuple[Dataset, Dataset]:
+    """Cut a dataset into rows to train on and rows to validate with, the latter spread evenly over it.
+
+    Raises:
+        ConfigError: the share is no share, or leaves either side empty.
+
+    >>> training, validation = hold_out(load_dataset([{"n": n} for n in range(8)]), 0.25)
+    >>> [row["n"] for row in training], [row["n"] for row in validation]
+    ([1, 2, 3, 5, 6, 7], [0, 4])
+    """
+    if not 0 < share <= 0.5 or len(dataset) < 2:
+        raise ConfigError(f"cannot hold out {share} of {len(dataset)} rows", allowed="above 0, at most 0.5")
+    step = min(round(1 / share), len(dataset))
+    return dataset.every(step, kept=False), dataset.every(step, kept=True)

@@ -167,7 +167,7 @@ class Mixture:
     ):
         if not 0 <= shard[0] < shard[1]:
             raise ConfigError(f"shard={shard} is no (rank, world) pair", allowed="0 <= rank < world")
-        self.config = expand_catalogue(config)
+        self.config = expand_catalogue(config.placed())
         refuse_held_out(self.config)
         self._datasets, self._renderer, self._shard = datasets or {}, renderer, shard
         self.tasks = [task for entry in self.config.training for task in self._open(entry)]

@@ -21,7 +21,7 @@ import numpy as np
 
 from hortus.errors import DataError
 
-__all__ = ["ChainedRows", "ListRows", "ParquetRows", "Rows", "TextRows", "open_file"]
+__all__ = ["ChainedRows", "ChosenRows", "ListRows", "ParquetRows", "Rows", "TextRows", "open_file"]
 
 Row = dict[str, Any]
 
@@ -231,6 +231,29 @@ class ChainedRows:
     def row(self, index: int) -> Row:
         part = bisect.bisect_right(self._starts, index) - 1
         return self._parts[part].row(index - self._starts[part])
+
+
+class ChosenRows:
+    """Every `step`-th of the first `length` rows, or with kept=False all the others, in their order."""
+
+    def __init__(self, rows: Rows, length: int, step: int, kept: bool):
+        self._rows, self._step, self._kept = rows, step, kept
+        self.columns, self.class_names = rows.columns, rows.class_names
+        cut = ((start, min(stop, length)) for start, stop in rows.blocks if start < length)
+        blocks = ((self._before(start), self._before(stop)) for start, stop in cut)
+        self.blocks = [(start, stop) for start, stop in blocks if stop > start]
+        self._length = self._before(length)
+
+    def _before(self, index: int) -> int:
+        """How many of the rows before `index` are chosen."""
+        kept = -(-index // self._step)
+        return kept if self._kept else index - kept
+
+    def __len__(self) -> int:
+        return self._length
+
+    def row(self, index: int) -> Row:
+        return self._rows.row(index * self._step if self._kept else index + index // (self._step - 1) + 1)
 
 
 def open_file(path: Path, encoding: str = "utf-8", names: tuple[str, ...] = ()) -> Rows:

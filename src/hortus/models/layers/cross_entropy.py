@@ -24,7 +24,13 @@ _SLICE = 1024  # words of the vocabulary in one product
 
 
 def linear_cross_entropy(
-    hidden: Tensor, weight: Tensor, targets: Tensor, *, ignore_index: int = -100, chunk: int | None = None
+    hidden: Tensor,
+    weight: Tensor,
+    targets: Tensor,
+    *,
+    ignore_index: int = -100,
+    row_weights: Tensor | None = None,
+    chunk: int | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Sum of -log softmax(hidden·weightᵀ)[target] over the counted rows.
 
@@ -35,6 +41,7 @@ def linear_cross_entropy(
         hidden: (N, D).
         weight: (V, D).
         targets: (N,) integers below V, or `ignore_index` for rows that do not count.
+        row_weights: (N,) factors of the rows' losses; None for 1 each.
         chunk: rows at a time. None takes as many as fit 32 MiB of logits, at least 256: every chunk reads
             the weight and adds to its gradient, so small ones lose.
 
@@ -46,15 +53,20 @@ def linear_cross_entropy(
     (2.7726, 2)
     """
     chunk = chunk or max(256, _BUFFER_BYTES // (4 * weight.size(0)))
-    return _LinearCrossEntropy.apply(hidden, weight, targets, ignore_index, chunk), (
-        targets != ignore_index
-    ).sum()
+    loss = _LinearCrossEntropy.apply(hidden, weight, targets, row_weights, ignore_index, chunk)
+    return loss, (targets != ignore_index).sum()
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, ignore_index: int, chunk: int
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        targets: Tensor,
+        row_weights: Tensor | None,
+        ignore_index: int,
+        chunk: int,
     ) -> Tensor:
         kind = hidden.device.type
         compute = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weight.dtype
@@ -67,9 +79,10 @@ class _LinearCrossEntropy(torch.autograd.Function):
             buffer = rows.new_empty(min(chunk, rows.size(0)), matrix.size(0))
             loss = torch.zeros((), dtype=exact, device=hidden.device)
             for start in range(0, rows.size(0), chunk):
-                here = rows[start : start + chunk]
+                here, part = rows[start : start + chunk], slice(start, start + chunk)
                 logits = _logits(here, matrix, buffer[: here.size(0)])
-                loss += _loss_and_slope(logits, targets[start : start + chunk], ignore_index, exact)
+                factors = None if row_weights is None else row_weights[part].to(exact)
+                loss += _loss_and_slope(logits, targets[part], factors, ignore_index, exact)
                 if grad_hidden is not None:
                     torch.mm(logits, matrix, out=grad_hidden[start : start + chunk])
                 if grad_weight is not None:
@@ -80,13 +93,13 @@ class _LinearCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None, None]:
         grad_hidden, grad_weight = ctx.saved_tensors
         if grad_hidden is not None:
             grad_hidden = (grad_hidden * gradient).to(ctx.dtypes[0])
         if grad_weight is not None:
             grad_weight = grad_weight.mul_(gradient).to(ctx.dtypes[1])
-        return grad_hidden, grad_weight, None, None, None
+        return grad_hidden, grad_weight, None, None, None, None
 
 
 def _logits(rows: Tensor, matrix: Tensor, out: Tensor) -> Tensor:
@@ -97,7 +110,9 @@ def _logits(rows: Tensor, matrix: Tensor, out: Tensor) -> Tensor:
     return out
 
 
-def _loss_and_slope(logits: Tensor, targets: Tensor, ignore_index: int, exact: torch.dtype) -> Tensor:
+def _loss_and_slope(
+    logits: Tensor, targets: Tensor, factors: Tensor | None, ignore_index: int, exact: torch.dtype
+) -> Tensor:
     """Sum of the chunk's losses; `logits` (rows, V) become probabilities minus one at the target."""
     counted = targets != ignore_index
     safe = targets.masked_fill(~counted, 0)[:, None]
@@ -111,9 +126,13 @@ def _loss_and_slope(logits: Tensor, targets: Tensor, ignore_index: int, exact: t
     normalizer = peak - probabilities.amax(-1).log()
     probabilities.scatter_add_(1, safe, -torch.ones_like(safe, dtype=exact))
     probabilities.index_fill_(0, (~counted).nonzero()[:, 0], 0.0)
+    losses = (normalizer - picked) * counted
+    if factors is not None:
+        probabilities.mul_(factors[:, None])
+        losses = losses * factors
     if not in_place:
         logits.copy_(probabilities)
-    return ((normalizer - picked) * counted).sum()
+    return losses.sum()
 
 
 def _accumulate(total: Tensor, slope: Tensor, rows: Tensor, first: bool) -> None:
