@@ -34,6 +34,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "finetune": ("hortus.cli.finetune:finetune", "Train a model further: texts, labels or answers."),
     "generate": ("hortus.cli.generate:generate", "Continue a text."),
     "chat": ("hortus.cli.chat:chat", "Talk to a model in the terminal."),
+    "serve": ("hortus.cli.serve:serve", "Serve a model over an OpenAI-compatible HTTP API."),
     "prompts": ("hortus.cli.prompts:app", "List, render, check and write prompt templates."),
     "topics": ("hortus.cli.topics:app", "Fit topic models and choose their number."),
     "affinity": ("hortus.cli.affinity:app", "Predict binding affinity from structures."),

@@ -12,10 +12,11 @@ from hortus.registry import lazy_attributes
 
 if TYPE_CHECKING:
     from hortus.language.model import LanguageModel
+    from hortus.language.remote import RemoteModel
     from hortus.language.scoring import TextScores
 
-__all__ = ["GenerationConfig", "LanguageModel", "TextScores"]
+__all__ = ["GenerationConfig", "LanguageModel", "RemoteModel", "TextScores"]
 
-_HOMES = {"LanguageModel": "model", "TextScores": "scoring"}
+_HOMES = {"LanguageModel": "model", "RemoteModel": "remote", "TextScores": "scoring"}
 
 __getattr__ = lazy_attributes(__name__, _HOMES)
