@@ -35,6 +35,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "generate": ("hortus.cli.generate:generate", "Continue a text."),
     "chat": ("hortus.cli.chat:chat", "Talk to a model in the terminal."),
     "serve": ("hortus.cli.serve:serve", "Serve a model over an OpenAI-compatible HTTP API."),
+    "export": ("hortus.cli.export:export", "Write a model for transformers, onnxruntime or llama.cpp."),
     "prompts": ("hortus.cli.prompts:app", "List, render, check and write prompt templates."),
     "topics": ("hortus.cli.topics:app", "Fit topic models and choose their number."),
     "affinity": ("hortus.cli.affinity:app", "Predict binding affinity from structures."),

@@ -12,6 +12,7 @@ from hortus.registry import lazy_attributes
 if TYPE_CHECKING:
     from hortus.models.checkpoint import build_network, load_network, save_network, state_for_saving
     from hortus.models.families import FAMILIES, available, family
+    from hortus.models.heads import with_head
 
 __all__ = [
     "FAMILIES",
@@ -21,6 +22,7 @@ __all__ = [
     "load_network",
     "save_network",
     "state_for_saving",
+    "with_head",
 ]
 
 _HOMES = {
@@ -31,6 +33,7 @@ _HOMES = {
     "load_network": "checkpoint",
     "save_network": "checkpoint",
     "state_for_saving": "checkpoint",
+    "with_head": "heads",
 }
 
 __getattr__ = lazy_attributes(__name__, _HOMES)

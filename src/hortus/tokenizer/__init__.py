@@ -12,14 +12,27 @@ from hortus.tokenizer.config import TokenizerConfig
 
 if TYPE_CHECKING:
     from hortus.tokenizer.mixture import language_shares
+    from hortus.tokenizer.pairs import Window, joined, windows_of_pair
     from hortus.tokenizer.tokenizer import TextStream, Tokenizer
     from hortus.tokenizer.train import train_tokenizer
 
-__all__ = ["TextStream", "Tokenizer", "TokenizerConfig", "language_shares", "train_tokenizer"]
+__all__ = [
+    "TextStream",
+    "Tokenizer",
+    "TokenizerConfig",
+    "Window",
+    "joined",
+    "language_shares",
+    "train_tokenizer",
+    "windows_of_pair",
+]
 
 _HOMES = {
     "TextStream": "tokenizer",
     "Tokenizer": "tokenizer",
+    "Window": "pairs",
+    "joined": "pairs",
+    "windows_of_pair": "pairs",
     "language_shares": "mixture",
     "train_tokenizer": "train",
 }

@@ -165,6 +165,14 @@ class Tokenizer:
         """Token ids of many texts, encoded on all cores."""
         return [encoding.ids for encoding in self._encodings(texts, add_special, parse_special)]
 
+    def encode_with_spans(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """Token ids of one text, and where each token stands in it: (start, end) in characters."""
+        try:
+            encoding = self._core.encode(text, add_special_tokens=False)
+        except (TypeError, UnicodeEncodeError) as error:
+            raise DataError(f"cannot encode: {error}", allowed="valid Unicode text") from error
+        return list(encoding.ids), list(encoding.offsets)
+
     def encode_arrays(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Token ids of many texts in one array: (tokens,) uint32 and (texts + 1,) int64 offsets."""
         rows = self.encode_batch(texts)
@@ -198,6 +206,10 @@ class Tokenizer:
         return sorted(
             index for index, added in self._core.get_added_tokens_decoder().items() if added.special
         )
+
+    def to_json(self) -> dict[str, Any]:
+        """The content of tokenizer.json."""
+        return dict(json.loads(self._core.to_str()))
 
     def fingerprint(self) -> str:
         """A hash of everything that decides the ids, so that shards can be matched to their tokenizer."""
