@@ -22,7 +22,7 @@ from hortus.topics.criteria.divergence import arun, arun_ldatuning, cao_juan, de
 from hortus.topics.criteria.evidence import griffiths_steyvers
 from hortus.topics.criteria.goodness import optop, optop_p_value
 from hortus.topics.criteria.information import aic, bic, bic_topics_only
-from hortus.topics.criteria.stability import cosines, matched, recovery, stability
+from hortus.topics.criteria.stability import cosines, matched, stability
 from hortus.topics.priors import log_evidence_of_words
 from hortus.topics.scoring import available_criteria
 
@@ -150,7 +150,6 @@ def test_matching_of_topics() -> None:
     truth, fitted = np.eye(3), np.array([[1.0, 0, 0], [0.9, 0.1, 0]])
     assert matched(cosines(truth, fitted), "best").round(3).tolist() == [1, 0.11, 0]
     assert matched(cosines(truth, fitted), "hungarian").round(3).tolist() == [1, 0.11, 0]
-    assert recovery(truth, fitted, "best", 0.8) == pytest.approx(1 / 3)
     assert matched(np.array([[1.0, 0.9], [0.95, 0.2]]), "hungarian").tolist() == [0.9, 0.95]
     assert np.isnan(stability([truth]))
     assert stability([truth, truth[[2, 0, 1]], truth]) == pytest.approx(1)

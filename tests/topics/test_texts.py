@@ -15,7 +15,7 @@ from scipy import sparse
 from hortus.errors import ConfigError, DataError
 from hortus.topics import read_corpus
 from hortus.topics.config import TextConfig
-from hortus.topics.formats import read_ldac, write_ldac
+from hortus.topics.formats import read_ldac
 from hortus.topics.texts import count_texts, is_texts, tokenize
 
 ENGLISH = ["The cat and the dog are in the garden", "The dog was with a cat", "A garden is for the birds"]
@@ -90,10 +90,15 @@ def test_every_kind_of_text_file_reads_the_same(tmp_path: Path) -> None:
 counts = st.lists(st.lists(st.integers(0, 3), min_size=3, max_size=3), min_size=1, max_size=5)
 
 
+def ldac(table: list[list[int]]) -> str:
+    rows = [[f"{w}:{c}" for w, c in enumerate(row) if c] for row in table]
+    return "".join(" ".join([str(len(pairs)), *pairs]) + "\n" for pairs in rows)
+
+
 @given(counts)
 def test_ldac_round_trip(tmp_path_factory: pytest.TempPathFactory, table: list[list[int]]) -> None:
     place = tmp_path_factory.mktemp("ldac") / "a.ldac.gz"
-    write_ldac(place, sparse.csr_array(np.array(table)))
+    place.write_bytes(gzip.compress(ldac(table).encode()))
     np.testing.assert_array_equal(read_ldac(place, ["x", "y", "z"]).toarray(), table)
 
 
@@ -101,7 +106,7 @@ def test_counts_with_names(tmp_path: Path) -> None:
     table = np.array([[1, 0, 2], [0, 0, 1]])
     np.savez(tmp_path / "a.npz", counts=table, vocabulary=np.array(["x", "y", "z"]))
     sparse.save_npz(tmp_path / "b.npz", sparse.csr_matrix(table))
-    write_ldac(tmp_path / "c.ldac", sparse.csr_array(table))
+    (tmp_path / "c.ldac").write_text(ldac(table.tolist()))
     (tmp_path / "words.txt").write_text("x\ny\nz\n")
     for name, words in (("a.npz", None), ("b.npz", "words.txt"), ("c.ldac", "words.txt")):
         corpus = read_corpus(tmp_path / name, vocabulary=words and tmp_path / words)

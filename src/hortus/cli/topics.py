@@ -32,66 +32,36 @@ __all__ = ["app", "fit", "report", "select", "simulate"]
 
 app = cyclopts.App(name="topics", help="Fit topic models and choose their number.")
 
-TEXTS, MODEL, SELECT = TextConfig(), ModelConfig(), SelectConfig()
+MODEL, SELECT = ModelConfig(), SelectConfig()
 Switch = Parameter(negative=())
 Json = Annotated[bool, Parameter(name="--json", negative=())]
 
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class Reading:
+class Reading(TextConfig):
     """How the corpus is read.
 
-    Parameters
-    ----------
-    column
-        Field of .jsonl, .csv or .tsv that holds the text; a number from 0 where there is no header.
-    vocabulary
-        File with one word a line, for LDA-C and .npz counts.
-    orientation
-        Rows of .npz counts: documents, words, or auto (refuses what looks turned).
-    fractional
-        Counts that are not whole: refuse or round.
-    language
-        Stop words: an ISO 639-1 code, auto or none.
-    min_documents
-        Remove words in fewer documents.
-    max_share
-        Remove words in more than this share of the documents.
-    max_words
-        Keep at most so many words; 0 for all.
-    min_letters
-        Remove shorter words.
+    Args:
+        column: Field of .jsonl, .csv or .tsv that holds the text; a number from 0 where there is no header.
+        vocabulary: File with one word a line, for LDA-C and .npz counts.
+        orientation: Rows of .npz counts: documents, words, or auto (refuses what looks turned).
+        fractional: Counts that are not whole: refuse or round.
     """
 
     column: str = "text"
     vocabulary: Path | None = None
     orientation: str = "auto"
     fractional: str = "refuse"
-    language: str = TEXTS.language
-    min_documents: int = TEXTS.min_documents
-    max_share: float = TEXTS.max_share
-    max_words: int = TEXTS.max_words
-    min_letters: int = TEXTS.min_letters
 
     def read(self, path: Path) -> Corpus:
         """Read the corpus and echo its sizes and what was removed."""
         from hortus.topics.formats import read_corpus
 
-        corpus = read_corpus(
-            path,
-            column=self.column,
-            vocabulary=self.vocabulary,
-            orientation=self.orientation,
-            fractional=self.fractional,
-            texts=TextConfig(
-                language=self.language,
-                min_documents=self.min_documents,
-                max_share=self.max_share,
-                max_words=self.max_words,
-                min_letters=self.min_letters,
-            ),
-        )
+        options = {
+            name: getattr(self, name) for name in ("column", "vocabulary", "orientation", "fractional")
+        }
+        corpus = read_corpus(path, texts=self, **options)
         for name, value in corpus.report.items():
             shown = f"{value:.1f}" if isinstance(value, float) else value
             print(f"{name.replace('_', ' ')}: {shown}", file=sys.stderr)
@@ -119,30 +89,18 @@ def fit(
 ) -> None:
     """Fit one model and write it, with an interactive map, into a folder.
 
-    Parameters
-    ----------
-    data
-        A folder of .txt files, or a .jsonl, .csv, .tsv, .ldac or .npz file (.gz too, but for .npz).
-    topics
-        Number of topics.
-    out
-        Folder for the model.
-    method
-        gibbs or variational.
-    sweeps
-        Sweeps of the sampler, or most iterations of the variational method.
-    restarts
-        Fits; the best is kept.
-    threads
-        Threads that share the documents; 0 for one a core.
-    optimize_priors
-        none, symmetric or asymmetric.
-    average
-        Average over kept sweeps instead of taking the last.
-    seed
-        The same seed and threads give the same model.
-    json
-        Print one JSON object.
+    Args:
+        data: A folder of .txt files, or a .jsonl, .csv, .tsv, .ldac or .npz file (.gz too, but for .npz).
+        topics: Number of topics.
+        out: Folder for the model.
+        method: gibbs or variational.
+        sweeps: Sweeps of the sampler, or most iterations of the variational method.
+        restarts: Fits; the best is kept.
+        threads: Threads that share the documents; 0 for one a core.
+        optimize_priors: none, symmetric or asymmetric.
+        average: Average over kept sweeps instead of taking the last.
+        seed: The same seed and threads give the same model.
+        json: Print one JSON object.
     """
     from hortus.topics.lda import LatentDirichletAllocation
     from hortus.topics.pages import topics_table, write_map
@@ -196,36 +154,21 @@ def select(
 
     The same call after an interruption goes on from the fits in the folder.
 
-    Parameters
-    ----------
-    data
-        A folder of .txt files, or a .jsonl, .csv, .tsv, .ldac or .npz file (.gz too, but for .npz).
-    candidates
-        Numbers of topics: first:last:step, or a list as 5,10,20.
-    out
-        Folder for fits, report.html, map.html, table.csv, selection.json and the model.
-    restarts
-        Fits of each number.
-    keep
-        The fit to judge: best or median.
-    criteria
-        Names; all when left out.
-    held_out
-        Share of the documents kept for held-out perplexity.
-    sweeps
-        Sweeps of each fit.
-    method
-        gibbs or variational.
-    jobs
-        Fits at a time; 0 for one a core.
-    warm_start
-        Start each number from the fit of the one before.
-    convention
-        Rank in the learning coefficients: exact or authors.
-    seed
-        The same seed gives the same table, whatever the jobs.
-    json
-        Print one JSON object.
+    Args:
+        data: A folder of .txt files, or a .jsonl, .csv, .tsv, .ldac or .npz file (.gz too, but for .npz).
+        candidates: Numbers of topics: first:last:step, or a list as 5,10,20.
+        out: Folder for fits, report.html, map.html, table.csv, selection.json and the model.
+        restarts: Fits of each number.
+        keep: The fit to judge: best or median.
+        criteria: Names; all when left out.
+        held_out: Share of the documents kept for held-out perplexity.
+        sweeps: Sweeps of each fit.
+        method: gibbs or variational.
+        jobs: Fits at a time; 0 for one a core.
+        warm_start: Start each number from the fit of the one before.
+        convention: Rank in the learning coefficients: exact or authors.
+        seed: The same seed gives the same table, whatever the jobs.
+        json: Print one JSON object.
     """
     from hortus.topics.pages import selection_numbers, write_selection
     from hortus.topics.selection import select_num_topics
@@ -276,18 +219,12 @@ def simulate(
 ) -> None:
     """Run a Monte Carlo study of the criteria, or go on with one.
 
-    Parameters
-    ----------
-    recipe
-        A YAML file, as recipes/topics-montecarlo.yaml.
-    out
-        Folder for replications, summary.csv, strengths.json and report.html.
-    set
-        Settings to change, as --set replications=2.
-    minutes
-        Begin no replication after so long; the same call later goes on.
-    json
-        Print one JSON object.
+    Args:
+        recipe: A YAML file, as recipes/topics-montecarlo.yaml.
+        out: Folder for replications, summary.csv, strengths.json and report.html.
+        set: Settings to change, as --set replications=2.
+        minutes: Begin no replication after so long; the same call later goes on.
+        json: Print one JSON object.
     """
     from hortus.artifact import write_json
     from hortus.device import describe_machine
@@ -314,12 +251,9 @@ def simulate(
 def report(folder: Path, *, json: Json = False) -> None:
     """Show what a selection's or a model's folder holds.
 
-    Parameters
-    ----------
-    folder
-        What `select` or `fit` wrote.
-    json
-        Print one JSON object.
+    Args:
+        folder: What `select` or `fit` wrote.
+        json: Print one JSON object.
     """
     from hortus.artifact import read_json
     from hortus.topics.lda import LatentDirichletAllocation

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from numbers import Integral
 from pathlib import Path
 
 from hortus.errors import ConfigError, nearest
@@ -28,17 +29,19 @@ def parse_candidates(text: str) -> tuple[int, ...]:
     return tuple(range(first, last + 1, step))
 
 
-def _at_least(config: object, least: int, *names: str) -> None:
+def at_least(config: object, least: int, *names: str) -> None:
+    """Raise ConfigError unless the named settings are whole numbers from `least`."""
     for name in names:
         value = getattr(config, name)
-        if value < least:
-            raise ConfigError(f"{name}={value}", allowed=f"{least} or more")
+        if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+            raise ConfigError(f"{name}={value!r}", allowed=f"a whole number from {least}")
 
 
-def _one_of(config: object, name: str, allowed: tuple[str, ...]) -> None:
+def one_of(config: object, name: str, *allowed: str) -> None:
+    """Raise ConfigError, with the nearest value, unless the named setting is one of those allowed."""
     value = getattr(config, name)
     if value not in allowed:
-        raise ConfigError(f"{name}={value!r} is not known", do=nearest(value, allowed))
+        raise ConfigError(f"{name}={value!r} is not known", do=nearest(str(value), allowed))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,12 +49,12 @@ class TextConfig:
     """How texts become counts.
 
     Args:
-        language: an ISO 639-1 code, "auto" (the language whose stop words cover most tokens) or "none".
-        min_documents: words in fewer documents are removed.
-        max_share: words in more than this share of the documents are removed.
-        max_words: at most so many words stay, the most frequent ones; 0 means all.
-        min_letters: shorter words are removed.
-        lowercase: fold case.
+        language: Whose stop words: an ISO 639-1 code, auto (those that cover most tokens) or none.
+        min_documents: Remove words in fewer documents.
+        max_share: Remove words in more than this share of the documents.
+        max_words: Keep at most so many words, the most frequent ones; 0 for all.
+        min_letters: Remove shorter words.
+        lowercase: Fold case.
     """
 
     language: str = "auto"
@@ -62,18 +65,15 @@ class TextConfig:
     lowercase: bool = True
 
     def __post_init__(self) -> None:
-        _at_least(self, 1, "min_documents", "min_letters")
-        _at_least(self, 0, "max_words")
+        at_least(self, 1, "min_documents", "min_letters")
+        at_least(self, 0, "max_words")
         if not 0 < self.max_share <= 1:
             raise ConfigError(f"max_share={self.max_share}", allowed="more than 0, at most 1")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """How each model is fitted: see `LatentDirichletAllocation` for the meaning.
-
-    `doc_topic_prior` and `topic_word_prior` default to 1 / K.
-    """
+    """How each model is fitted: see `LatentDirichletAllocation`, which takes the same settings."""
 
     method: str = "gibbs"
     num_sweeps: int = 400
@@ -84,6 +84,13 @@ class ModelConfig:
     topic_word_prior: float | None = None
     optimize_priors: str = "none"
     initial: str = "sequential"
+    tolerance: float = 1e-5
+
+    def __post_init__(self) -> None:
+        at_least(self, 1, "num_sweeps", "num_kept", "thin")
+        one_of(self, "method", "gibbs", "variational")
+        one_of(self, "initial", "sequential", "random")
+        one_of(self, "optimize_priors", "none", "symmetric", "asymmetric")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,11 +123,11 @@ class SelectConfig:
     model: ModelConfig = field(default_factory=ModelConfig)
 
     def __post_init__(self) -> None:
-        _at_least(self, 1, "restarts")
-        _at_least(self, 2, "top_words")
-        _at_least(self, 0, "jobs")
-        _one_of(self, "keep", ("best", "median"))
-        _one_of(self, "convention", ("exact", "authors"))
+        at_least(self, 1, "restarts")
+        at_least(self, 2, "top_words")
+        at_least(self, 0, "jobs")
+        one_of(self, "keep", "best", "median")
+        one_of(self, "convention", "exact", "authors")
         if not 0 <= self.held_out < 0.9:
             raise ConfigError(f"held_out={self.held_out}", allowed="from 0 to below 0.9")
         if any(k < 1 for k in self.numbers):
@@ -179,7 +186,7 @@ class SimulateConfig:
     select: SelectConfig = field(default_factory=SelectConfig)
 
     def __post_init__(self) -> None:
-        _at_least(self, 1, "replications")
+        at_least(self, 1, "replications")
         for name in ("documents", "length_factors", "thresholds"):
             values = getattr(self, name)
             if not values or min(values) <= 0:
@@ -203,4 +210,4 @@ class StageConfig:
     select: SelectConfig = field(default_factory=lambda: SelectConfig(restarts=2))
 
     def __post_init__(self) -> None:
-        _at_least(self, 10, "sample")
+        at_least(self, 10, "sample")

@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from hortus.topics.criteria import CRITERIA
+from hortus.topics.criteria.stability import cosines
 from hortus.topics.lda import LatentDirichletAllocation
 
 __all__ = ["criteria_panels", "plane_of_topics", "similarity_heatmap", "topic_similarity", "word_heatmap"]
@@ -69,24 +70,19 @@ def word_heatmap(model: LatentDirichletAllocation, num_words: int = 8) -> str:
     columns = list(dict.fromkeys(tops.ravel().tolist()))
     names = model.vocabulary_ or [str(i) for i in range(phi.shape[1])]
     # Shades follow the square root: a word of a tenth of the largest probability stays visible.
-    return _heatmap(np.sqrt(phi[:, columns]), _numbered(len(phi)), [names[w] for w in columns])
+    numbers = [str(k + 1) for k in range(len(phi))]
+    return _heatmap(np.sqrt(phi[:, columns]), numbers, [names[w] for w in columns])
 
 
 def similarity_heatmap(model: LatentDirichletAllocation) -> str:
     """Cosines between the topics; darker is more alike."""
-    return _heatmap(
-        topic_similarity(model), _numbered(len(model.components_)), _numbered(len(model.components_))
-    )
+    numbers = [str(k + 1) for k in range(len(model.components_))]
+    return _heatmap(topic_similarity(model), numbers, numbers)
 
 
 def topic_similarity(model: LatentDirichletAllocation) -> np.ndarray:
     """(K, K) cosines between the topics."""
-    unit = model.topic_word_ / np.linalg.norm(model.topic_word_, axis=1, keepdims=True)
-    return np.asarray(unit @ unit.T)
-
-
-def _numbered(count: int) -> list[str]:
-    return [str(k + 1) for k in range(count)]
+    return cosines(model.topic_word_, model.topic_word_)
 
 
 def _heatmap(values: np.ndarray, rows: Sequence[str], columns: Sequence[str]) -> str:

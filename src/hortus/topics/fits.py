@@ -22,11 +22,10 @@ from hortus.config import to_mapping
 from hortus.errors import ArtifactError, ConfigError
 from hortus.topics.config import ModelConfig
 from hortus.topics.counts import Counts
-from hortus.topics.gibbs import Fit, GibbsSettings, run_gibbs
-from hortus.topics.priors import prior_vector
+from hortus.topics.gibbs import Fit, run_gibbs
 from hortus.topics.variational import run_variational
 
-__all__ = ["FitFolder", "Progress", "fit_grid", "fit_model", "fit_seed"]
+__all__ = ["FitFolder", "Progress", "fit_grid", "fit_model", "fit_seed", "kept_fit"]
 
 Progress = Callable[[str, float, float], Any]
 """Called as progress(what was finished, share of the work done, seconds left)."""
@@ -38,32 +37,23 @@ def fit_seed(seed: int, num_topics: int, restart: int) -> int:
 
 
 def fit_model(
-    counts: Counts, num_topics: int, config: ModelConfig, seed: int, start: Fit | None = None
+    counts: Counts,
+    num_topics: int,
+    config: ModelConfig,
+    seed: int,
+    num_threads: int = 1,
+    start: Fit | None = None,
+    progress: Callable[[int, int], Any] | None = None,
 ) -> Fit:
-    """One fit in this thread."""
-    alpha = prior_vector(config.doc_topic_prior, num_topics, 1 / num_topics, "doc_topic_prior")
-    eta = float(prior_vector(config.topic_word_prior, 1, 1 / num_topics, "topic_word_prior")[0])
-    if config.method == "variational":
-        return run_variational(
-            counts,
-            num_topics,
-            alpha,
-            eta,
-            max_iterations=config.num_sweeps,
-            tolerance=1e-5,
-            optimize_priors=config.optimize_priors,
-            seed=seed,
-            start=start,
-        )
-    settings = GibbsSettings(
-        num_sweeps=config.num_sweeps,
-        num_kept=min(config.num_kept, max(1, config.num_sweeps // config.thin)),
-        thin=config.thin,
-        average=config.average,
-        initial=config.initial,
-        optimize_priors=config.optimize_priors,
-    )
-    return run_gibbs(counts, num_topics, alpha, eta, settings, seed, 1, start)
+    """One fit, by the method of the settings; see `run_gibbs`."""
+    run = run_variational if config.method == "variational" else run_gibbs
+    return run(counts, num_topics, config, seed, num_threads, start, progress)
+
+
+def kept_fit(fits: Sequence[Fit], rule: str) -> Fit:
+    """Of restarts the one that stays: the "best" or the "median" log-likelihood."""
+    order = sorted(fits, key=lambda fit: -fit.log_likelihood)
+    return order[0 if rule == "best" else len(order) // 2]
 
 
 class FitFolder:
@@ -104,34 +94,20 @@ class FitFolder:
         try:
             with np.load(place, allow_pickle=False) as archive:
                 arrays = {name: archive[name] for name in archive.files}
-            trace = tuple((int(sweep), float(value)) for sweep, value in arrays["trace"])
-            return Fit(
-                arrays["word_topic"],
-                arrays["document_topic"],
-                arrays["alpha"],
-                float(arrays["eta"]),
-                float(arrays["log_likelihood"]),
-                trace,
-                tuple(map(float, arrays["evidence"])),
-            )
-        except (OSError, ValueError, KeyError, EOFError) as error:
+            eta, likelihood = float(arrays.pop("eta")), float(arrays.pop("log_likelihood"))
+            trace = tuple((int(sweep), float(value)) for sweep, value in arrays.pop("trace"))
+            evidence = tuple(map(float, arrays.pop("evidence")))
+            return Fit(**arrays, eta=eta, log_likelihood=likelihood, trace=trace, evidence=evidence)
+        except (OSError, ValueError, KeyError, EOFError, TypeError) as error:
             raise ArtifactError(
                 f"{place} is damaged: {error}", do="delete it; the fit is made again"
             ) from error
 
     def write(self, num_topics: int, restart: int, fit: Fit) -> None:
         """Store a fit, whole or not at all."""
+        arrays = {**vars(fit), "trace": np.array(fit.trace, float).reshape(-1, 2)}
         with replacing_file(self._place(num_topics, restart)) as temporary, temporary.open("wb") as stream:
-            np.savez(
-                stream,
-                word_topic=fit.word_topic,
-                document_topic=fit.document_topic,
-                alpha=fit.alpha,
-                eta=fit.eta,
-                log_likelihood=fit.log_likelihood,
-                trace=np.array(fit.trace, float).reshape(-1, 2),
-                evidence=np.array(fit.evidence, float),
-            )
+            np.savez(stream, **arrays)
 
 
 def _fingerprint(counts: Counts) -> str:
@@ -172,7 +148,7 @@ def fit_grid(
         if fit is not None:
             clock.skip(k)
             return fit
-        fit = fit_model(counts, k, config, fit_seed(seed, k, restart), start)
+        fit = fit_model(counts, k, config, fit_seed(seed, k, restart), start=start)
         if store:
             store.write(k, restart, fit)
         clock.finish(k, restart)

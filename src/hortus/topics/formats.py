@@ -24,7 +24,7 @@ from hortus.topics.config import TextConfig
 from hortus.topics.counts import check_counts, looks_transposed
 from hortus.topics.texts import count_texts
 
-__all__ = ["Corpus", "read_corpus", "read_ldac", "write_ldac"]
+__all__ = ["Corpus", "read_corpus", "read_ldac"]
 
 ORIENTATIONS = ("auto", "documents", "words")
 
@@ -215,18 +215,6 @@ def read_ldac(path: str | Path, vocabulary: list[str] | None = None) -> sparse.c
     matrix = sparse.csr_array((data, indices, indptr), shape=(len(indptr) - 1, num_words))
     matrix.sum_duplicates()
     return matrix
-
-
-def write_ldac(path: str | Path, matrix: sparse.csr_array) -> None:
-    """Write counts (D, V) as LDA-C, .gz when the name says so."""
-    path = Path(path)
-    lines = []
-    for d in range(matrix.shape[0]):
-        row = slice(matrix.indptr[d], matrix.indptr[d + 1])
-        pairs = [f"{w}:{c}" for w, c in zip(matrix.indices[row], matrix.data[row], strict=True)]
-        lines.append(" ".join([str(len(pairs)), *pairs]) + "\n")
-    data = "".join(lines).encode()
-    path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
 
 
 def _read_npz(path: Path) -> tuple[Any, list[str] | None]:

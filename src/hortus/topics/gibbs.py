@@ -11,45 +11,25 @@ Axes: n tokens, D documents, V words, K topics, T threads.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from hortus.topics import sampler, sweeps
+from hortus.topics.config import ModelConfig
 from hortus.topics.counts import Counts
 from hortus.topics.inference import plug_in_log_likelihood
-from hortus.topics.priors import log_evidence_of_words, update_prior
+from hortus.topics.priors import log_evidence_of_words, starting_priors, update_prior
 
-__all__ = ["Fit", "GibbsSettings", "run_gibbs"]
+__all__ = ["Fit", "run_gibbs"]
 
 
 DENSE_UP_TO = 256  # topics; beyond, the sparse sweep is the faster one
-
-
-@dataclass(frozen=True, kw_only=True)
-class GibbsSettings:
-    """How long to sample and what to keep.
-
-    Args:
-        num_sweeps: passes over all tokens.
-        num_kept: sweeps at the end, `thin` apart, that the averages and the Griffiths-Steyvers estimate use.
-        average: average the counts over the kept sweeps; else the last sweep alone gives theta and phi.
-        initial: "sequential" draws the first topics one token after another; "random" draws them uniformly.
-        optimize_priors: "none", "symmetric" or "asymmetric" (alpha; eta stays symmetric).
-        trace_every: sweeps between two entries of the trace.
-    """
-
-    num_sweeps: int = 400
-    num_kept: int = 10
-    thin: int = 5
-    average: bool = False
-    initial: str = "sequential"
-    optimize_priors: str = "none"
-    optimize_every: int = 20
-    trace_every: int = 25
+OPTIMIZE_EVERY = 20  # sweeps between two updates of the priors
+TRACE_EVERY = 25  # sweeps between two entries of the trace
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,9 +69,7 @@ class Fit:
 def run_gibbs(
     counts: Counts,
     num_topics: int,
-    alpha: np.ndarray,
-    eta: float,
-    settings: GibbsSettings,
+    config: ModelConfig,
     seed: int,
     num_threads: int = 1,
     start: Fit | None = None,
@@ -103,34 +81,31 @@ def run_gibbs(
         start: a fit of the same corpus with at most K topics; its largest topics are split to make up K.
         progress: called as progress(sweep, num_sweeps) whenever the trace grows.
     """
-    chain = _Chain(counts, num_topics, alpha, eta, seed, num_threads)
-    kept_from = settings.num_sweeps - (settings.num_kept - 1) * settings.thin
-    kept_words = np.zeros((counts.num_words, num_topics))
-    kept_documents = np.zeros((counts.num_documents, num_topics))
+    chain = _Chain(counts, num_topics, *starting_priors(config, num_topics), seed, num_threads)
+    last, thin = config.num_sweeps, config.thin
+    kept_from = last - (min(config.num_kept, max(1, last // thin)) - 1) * thin
+    words = np.zeros((counts.num_words, num_topics))
+    documents = np.zeros((counts.num_documents, num_topics))
     evidence: list[float] = []
     trace: list[tuple[int, float]] = []
     with ThreadPoolExecutor(num_threads) as pool:
-        chain.begin(settings.initial, start)
-        for sweep in range(1, settings.num_sweeps + 1):
+        chain.begin(config.initial, start)
+        for sweep in range(1, last + 1):
             chain.advance(pool)
-            if settings.optimize_priors != "none" and sweep % settings.optimize_every == 0:
-                chain.update_priors(settings.optimize_priors == "symmetric")
-            if sweep >= kept_from and (sweep - kept_from) % settings.thin == 0:
+            if config.optimize_priors != "none" and sweep % OPTIMIZE_EVERY == 0:
+                chain.update_priors(config.optimize_priors == "symmetric")
+            if sweep >= kept_from and (sweep - kept_from) % thin == 0:
                 evidence.append(log_evidence_of_words(chain.word_topic, chain.eta))
-                if settings.average:
-                    kept_words += chain.word_topic
-                    kept_documents += chain.document_topic()
-            if sweep % settings.trace_every == 0 or sweep == settings.num_sweeps:
-                trace.append((sweep, chain.log_likelihood()))
+                if config.average:
+                    words += chain.word_topic
+                    documents += chain.document_topic()
+            if sweep % TRACE_EVERY == 0 or sweep == last:
+                trace.append((sweep, chain.result(chain.word_topic, chain.document_topic()).log_likelihood))
                 if progress is not None:
-                    progress(sweep, settings.num_sweeps)
-    if settings.average and evidence:
-        fit = chain.result(kept_words / len(evidence), kept_documents / len(evidence), trace, evidence)
-    else:
-        fit = chain.result(
-            chain.word_topic.astype(float), chain.document_topic().astype(float), trace, evidence
-        )
-    return fit
+                    progress(sweep, last)
+    if config.average:
+        return chain.result(words / len(evidence), documents / len(evidence), trace, evidence)
+    return chain.result(chain.word_topic.astype(float), chain.document_topic().astype(float), trace, evidence)
 
 
 class _Chain:
@@ -236,15 +211,15 @@ class _Chain:
         eta = np.full(self.counts.num_words, self.eta)
         self.eta = float(update_prior(self.word_topic.T, eta, symmetric=True)[0])
 
-    def log_likelihood(self) -> float:
-        return self.result(self.word_topic, self.document_topic(), [], []).log_likelihood
-
     def result(
-        self, word_topic: np.ndarray, document_topic: np.ndarray, trace: list[Any], evidence: list[float]
+        self,
+        word_topic: np.ndarray,
+        document_topic: np.ndarray,
+        trace: Sequence[tuple[int, float]] = (),
+        evidence: Sequence[float] = (),
     ) -> Fit:
         fit = Fit(word_topic, document_topic, self.alpha, self.eta, np.nan, tuple(trace), tuple(evidence))
-        value = plug_in_log_likelihood(self.counts.matrix, fit.theta, fit.phi)
-        return Fit(word_topic, document_topic, self.alpha, self.eta, value, fit.trace, fit.evidence)
+        return replace(fit, log_likelihood=plug_in_log_likelihood(self.counts.matrix, fit.theta, fit.phi))
 
 
 def _cuts(sizes: np.ndarray, parts: int) -> np.ndarray:

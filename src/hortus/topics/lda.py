@@ -7,6 +7,7 @@ has the mean of the prior as its topic proportions, an unused word has probabili
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +17,15 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from hortus.card import ModelCard
-from hortus.errors import ConfigError, DataError, nearest
+from hortus.errors import ConfigError, DataError
+from hortus.topics.config import ModelConfig, at_least, one_of
 from hortus.topics.counts import Counts, check_counts
-from hortus.topics.gibbs import Fit, GibbsSettings, run_gibbs
+from hortus.topics.fits import fit_model, kept_fit
+from hortus.topics.gibbs import Fit
 from hortus.topics.inference import completion_perplexity, fold_in, plug_in_log_likelihood
-from hortus.topics.priors import prior_vector
 from hortus.topics.texts import count_texts, is_texts
-from hortus.topics.variational import run_variational
 
 __all__ = ["LatentDirichletAllocation"]
-
-_CHOICES = {
-    "method": ("gibbs", "variational"),
-    "initial": ("sequential", "random"),
-    "optimize_priors": ("none", "symmetric", "asymmetric"),
-    "keep": ("best", "median"),
-}
 
 
 class LatentDirichletAllocation(TransformerMixin, BaseEstimator):
@@ -127,7 +121,7 @@ class LatentDirichletAllocation(TransformerMixin, BaseEstimator):
             ConfigError: a setting out of range; K above the number of words or documents in use.
             DataError: counts that are negative, NaN or fractional, or no tokens at all.
         """
-        self._check_settings()
+        config = self._checked_settings()
         X, vocabulary = self._counted(X, vocabulary)
         counts = check_counts(X, self.fractional)
         if vocabulary is not None and len(vocabulary) != counts.shape[1]:
@@ -143,7 +137,7 @@ class LatentDirichletAllocation(TransformerMixin, BaseEstimator):
                 allowed=f"1 to {smaller}",
             )
         self.vocabulary_ = None if vocabulary is None else [str(word) for word in vocabulary]
-        self._adopt(counts, self._best_fit(counts, start, progress))
+        self._adopt(counts, self._best_fit(counts, config, start, progress))
         return self
 
     def _counted(self, X: Any, vocabulary: Sequence[str] | None) -> tuple[Any, Sequence[str] | None]:
@@ -160,52 +154,18 @@ class LatentDirichletAllocation(TransformerMixin, BaseEstimator):
     def _best_fit(
         self,
         counts: Counts,
+        config: ModelConfig,
         start: LatentDirichletAllocation | None,
         progress: Callable[[int, int], Any] | None,
     ) -> Fit:
         seeds = check_random_state(self.random_state).randint(0, 2**31 - 1, size=self.restarts)
-        alpha = prior_vector(self.doc_topic_prior, self.num_topics, 1 / self.num_topics, "doc_topic_prior")
-        eta = float(prior_vector(self.topic_word_prior, 1, 1 / self.num_topics, "topic_word_prior")[0])
         origin = None if start is None else self._checked_start(start, counts)
-        fits = [self._one_fit(counts, alpha, eta, int(seed), origin, progress) for seed in seeds]
+        fits = [
+            fit_model(counts, self.num_topics, config, int(seed), self.num_threads, origin, progress)
+            for seed in seeds
+        ]
         self.restart_log_likelihoods_ = np.array([fit.log_likelihood for fit in fits])
-        order = np.argsort(-self.restart_log_likelihoods_, kind="stable")
-        return fits[int(order[0 if self.keep == "best" else len(fits) // 2])]
-
-    def _one_fit(
-        self,
-        counts: Counts,
-        alpha: np.ndarray,
-        eta: float,
-        seed: int,
-        start: Fit | None,
-        progress: Callable[[int, int], Any] | None,
-    ) -> Fit:
-        if self.method == "variational":
-            return run_variational(
-                counts,
-                self.num_topics,
-                alpha,
-                eta,
-                max_iterations=self.num_sweeps,
-                tolerance=self.tolerance,
-                optimize_priors=self.optimize_priors,
-                seed=seed,
-                num_threads=self.num_threads,
-                start=start,
-                progress=progress,
-            )
-        settings = GibbsSettings(
-            num_sweeps=self.num_sweeps,
-            num_kept=min(self.num_kept, max(1, self.num_sweeps // max(self.thin, 1))),
-            thin=self.thin,
-            average=self.average,
-            initial=self.initial,
-            optimize_priors=self.optimize_priors,
-        )
-        return run_gibbs(
-            counts, self.num_topics, alpha, eta, settings, seed, self.num_threads, start, progress
-        )
+        return kept_fit(fits, self.keep)
 
     def _checked_start(self, start: LatentDirichletAllocation, counts: Counts) -> Fit:
         check_is_fitted(start)
@@ -298,15 +258,10 @@ class LatentDirichletAllocation(TransformerMixin, BaseEstimator):
         names = self.vocabulary_ or [str(i) for i in range(self.components_.shape[1])]
         return [[names[i] for i in row] for row in order]
 
-    def _check_settings(self) -> None:
-        for name, allowed in _CHOICES.items():
-            value = getattr(self, name)
-            if value not in allowed:
-                raise ConfigError(f"{name}={value!r} is not known", do=nearest(str(value), allowed))
-        for name in ("num_topics", "num_sweeps", "num_kept", "thin", "restarts", "num_threads"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-                raise ConfigError(f"{name}={value!r}", allowed="a whole number from 1")
+    def _checked_settings(self) -> ModelConfig:
+        at_least(self, 1, "num_topics", "restarts", "num_threads")
+        one_of(self, "keep", "best", "median")
+        return ModelConfig(**{item.name: getattr(self, item.name) for item in fields(ModelConfig)})
 
     @property
     def _n_features_out(self) -> int:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from typing import Any
 
 from hortus.registry import require
@@ -58,22 +58,18 @@ def run_tasks(
 def _in_threads(
     tasks: Sequence[Task], function: Callable[..., Any], width: int, seconds: float | None
 ) -> Iterator[tuple[Task, Any]]:
-    deadline = None if seconds is None else time.perf_counter() + seconds
-    waiting = iter(tasks)
-    running: dict[Future[Any], Task] = {}
     with ThreadPoolExecutor(width) as pool:
+        running: dict[Any, Task] = {}
         try:
-            while True:
-                while len(running) < width and (deadline is None or time.perf_counter() < deadline):
-                    task = next(waiting, None)
-                    if task is None:
-                        break
-                    running[pool.submit(function, *task)] = task
-                if not running:
-                    return
-                finished, _ = wait(running, return_when=FIRST_COMPLETED)
-                for future in finished:
-                    yield running.pop(future), future.result()
+            yield from _as_they_end(
+                iter(tasks),
+                lambda task: pool.submit(function, *task),
+                lambda futures: wait(futures, return_when=FIRST_COMPLETED).done,
+                lambda future: future.result(),
+                running,
+                width,
+                seconds,
+            )
         finally:
             for future in running:
                 future.cancel()
@@ -83,20 +79,39 @@ def _on_ray(
     tasks: Sequence[Task], function: Callable[..., Any], address: str, seconds: float | None
 ) -> Iterator[tuple[Task, Any]]:
     ray = require("ray", extra="corpus")
-    deadline = None if seconds is None else time.perf_counter() + seconds
     if not ray.is_initialized():
         ray.init(address=address, log_to_driver=False)
     remote = ray.remote(function)
     width = max(1, int(ray.cluster_resources().get("CPU", 1)))
-    waiting = iter(tasks)
-    running: dict[Any, Task] = {}
+    return _as_they_end(
+        iter(tasks),
+        lambda task: remote.remote(*task),
+        lambda references: ray.wait(references, num_returns=1)[0],
+        ray.get,
+        {},
+        width,
+        seconds,
+    )
+
+
+def _as_they_end(
+    waiting: Iterator[Task],
+    submit: Callable[[Task], Any],
+    ended: Callable[[list[Any]], Iterable[Any]],
+    result: Callable[[Any], Any],
+    running: dict[Any, Task],
+    width: int,
+    seconds: float | None,
+) -> Iterator[tuple[Task, Any]]:
+    """Keep `width` tasks running until none waits or time is up; yield each with its result."""
+    deadline = float("inf") if seconds is None else time.perf_counter() + seconds
     while True:
-        while len(running) < width and (deadline is None or time.perf_counter() < deadline):
+        while len(running) < width and time.perf_counter() < deadline:
             task = next(waiting, None)
             if task is None:
                 break
-            running[remote.remote(*task)] = task
+            running[submit(task)] = task
         if not running:
             return
-        finished, _ = ray.wait(list(running), num_returns=1)
-        yield running.pop(finished[0]), ray.get(finished[0])
+        for handle in ended(list(running)):
+            yield running.pop(handle), result(handle)

@@ -15,8 +15,9 @@ import numpy as np
 from scipy.special import gammaln, psi
 
 from hortus.errors import ConfigError
+from hortus.topics.config import ModelConfig
 
-__all__ = ["log_evidence_of_words", "prior_vector", "update_prior"]
+__all__ = ["log_evidence_of_words", "prior_vector", "starting_priors", "update_prior"]
 
 
 def prior_vector(value: Any, size: int, default: float, name: str) -> np.ndarray:
@@ -31,6 +32,12 @@ def prior_vector(value: Any, size: int, default: float, name: str) -> np.ndarray
     return vector.astype(np.float64)
 
 
+def starting_priors(config: ModelConfig, num_topics: int) -> tuple[np.ndarray, float]:
+    """alpha (K,) and eta of the settings; 1 / K where they name none."""
+    alpha = prior_vector(config.doc_topic_prior, num_topics, 1 / num_topics, "doc_topic_prior")
+    return alpha, float(prior_vector(config.topic_word_prior, 1, 1 / num_topics, "topic_word_prior")[0])
+
+
 def update_prior(counts: np.ndarray, prior: np.ndarray, symmetric: bool, steps: int = 5) -> np.ndarray:
     """Some steps of Minka's update; counts (G, K), prior (K,). Values stay within [1e-6, 1e3]."""
     totals = counts.sum(axis=1)
@@ -43,8 +50,7 @@ def update_prior(counts: np.ndarray, prior: np.ndarray, symmetric: bool, steps: 
 
 
 def log_evidence_of_words(word_topic: np.ndarray, eta: float) -> float:
-    """log p(w | z) of word-topic counts (V, K) under a symmetric prior (Griffiths and Steyvers 2004, eq.
-    2)."""
+    """log p(w | z) of counts (V, K) under a symmetric prior (Griffiths and Steyvers 2004, eq. 2)."""
     num_words, num_topics = word_topic.shape
     constant = num_topics * (gammaln(num_words * eta) - num_words * gammaln(eta))
     used = word_topic[word_topic > 0]

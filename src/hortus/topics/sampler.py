@@ -18,6 +18,8 @@ from numba.extending import intrinsic
 __all__: list[str] = []
 
 
+_intrinsic: Any = intrinsic  # untyped: its calls lack the first argument of its definition
+
 # Sums may be fused, not reordered: NaN and order keep their meaning.
 _RELAXED = {"contract", "arcp", "nsz"}
 
@@ -47,7 +49,7 @@ def uniform(state: np.ndarray) -> Any:
     return np.float64(next_random(state) >> np.uint64(11)) * (1.0 / 9007199254740992.0)
 
 
-@intrinsic
+@_intrinsic
 def prefetch(typing: Any, array: Any, row: Any, column: Any) -> Any:
     """Ask the processor to bring the cache line of array[row, column] near; changes nothing else."""
 

@@ -18,8 +18,7 @@ from scipy import sparse
 from hortus.errors import ConfigError
 from hortus.topics.config import SelectConfig
 from hortus.topics.counts import Counts, check_counts
-from hortus.topics.fits import Progress, fit_grid
-from hortus.topics.gibbs import Fit
+from hortus.topics.fits import Progress, fit_grid, kept_fit
 from hortus.topics.lda import LatentDirichletAllocation
 from hortus.topics.recommendation import Recommendation, recommend
 from hortus.topics.scoring import available_criteria, choose, score_fits
@@ -127,7 +126,7 @@ def select_num_topics(
         folder=None if folder is None else Path(folder) / "fits",
         progress=progress,
     )
-    kept = {k: _kept(fits, config.keep) for k, fits in grid.items()}
+    kept = {k: kept_fit(fits, config.keep) for k, fits in grid.items()}
     scores = score_fits(
         training,
         kept,
@@ -194,11 +193,6 @@ def _hold_out(
     rows = np.sort(order[size:])
     training = check_counts(whole.matrix[rows])
     return training, whole.matrix[np.sort(order[:size])][:, training.words], rows
-
-
-def _kept(fits: Sequence[Fit], rule: str) -> Fit:
-    order = sorted(fits, key=lambda fit: -fit.log_likelihood)
-    return order[0 if rule == "best" else len(order) // 2]
 
 
 def _renumbered(

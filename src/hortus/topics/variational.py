@@ -11,15 +11,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from scipy.special import psi
 
+from hortus.topics.config import ModelConfig
 from hortus.topics.counts import Counts
 from hortus.topics.gibbs import Fit, _cuts
 from hortus.topics.inference import plug_in_log_likelihood, variational_step
-from hortus.topics.priors import update_prior
+from hortus.topics.priors import starting_priors, update_prior
 
 __all__ = ["run_variational"]
 
@@ -27,12 +30,7 @@ __all__ = ["run_variational"]
 def run_variational(
     counts: Counts,
     num_topics: int,
-    alpha: np.ndarray,
-    eta: float,
-    *,
-    max_iterations: int,
-    tolerance: float,
-    optimize_priors: str,
+    config: ModelConfig,
     seed: int,
     num_threads: int = 1,
     start: Fit | None = None,
@@ -44,6 +42,7 @@ def run_variational(
     extra topics begin at random.
     """
     matrix = counts.matrix
+    alpha, eta = starting_priors(config, num_topics)
     generator = np.random.default_rng(seed)
     expected = generator.gamma(100.0, 0.01, (counts.num_words, num_topics)) * counts.num_tokens
     expected /= counts.num_words * num_topics
@@ -53,41 +52,26 @@ def run_variational(
     cuts = _cuts(np.diff(matrix.indptr), num_threads)
     trace: list[tuple[int, float]] = []
     with ThreadPoolExecutor(num_threads) as pool:
-        for iteration in range(1, max_iterations + 1):
+        for iteration in range(1, config.num_sweeps + 1):
             posterior = expected + eta
             topics = np.exp(psi(posterior) - psi(posterior.sum(axis=0)))
             tables = [np.zeros_like(expected) for _ in range(num_threads)]
-
-            def step(
-                t: int,
-                topics: np.ndarray = topics,
-                tables: list[np.ndarray] = tables,
-                alpha: np.ndarray = alpha,
-            ) -> None:
-                variational_step(
-                    matrix.indptr,
-                    matrix.indices,
-                    matrix.data,
-                    topics,
-                    alpha,
-                    gamma,
-                    tables[t],
-                    cuts[t],
-                    cuts[t + 1],
-                    100,
-                    1e-3,
-                )
-
-            list(pool.map(step, range(num_threads)))
+            given = (matrix.indptr, matrix.indices, matrix.data, topics, alpha, gamma)
+            shares: list[tuple[Any, ...]] = [
+                (*given, table, first, last, 100, 1e-3)
+                for table, (first, last) in zip(tables, pairwise(cuts), strict=True)
+            ]
+            for done in [pool.submit(variational_step, *share) for share in shares]:
+                done.result()
             expected = sum(tables[1:], start=tables[0])
             documents = np.maximum(gamma - alpha, 0.0)
-            if optimize_priors != "none" and iteration % 5 == 0:
-                alpha = update_prior(documents, alpha, optimize_priors == "symmetric")
+            if config.optimize_priors != "none" and iteration % 5 == 0:
+                alpha = update_prior(documents, alpha, config.optimize_priors == "symmetric")
                 eta = float(update_prior(expected.T, np.full(counts.num_words, eta), symmetric=True)[0])
             fit = Fit(expected, documents, alpha, eta, np.nan, ())
             trace.append((iteration, plug_in_log_likelihood(matrix, fit.theta, fit.phi)))
             if progress is not None:
-                progress(iteration, max_iterations)
-            if iteration > 1 and abs(trace[-1][1] - trace[-2][1]) < tolerance * abs(trace[-1][1]):
+                progress(iteration, config.num_sweeps)
+            if iteration > 1 and abs(trace[-1][1] - trace[-2][1]) < config.tolerance * abs(trace[-1][1]):
                 break
-    return Fit(expected, documents, alpha, eta, trace[-1][1], tuple(trace))
+    return replace(fit, log_likelihood=trace[-1][1], trace=tuple(trace))

@@ -18,6 +18,8 @@ import numpy as np
 from scipy.linalg import svdvals
 from scipy.special import rel_entr
 
+from hortus.topics.criteria.stability import cosines
+
 __all__ = ["arun", "arun_ldatuning", "cao_juan", "deveaud"]
 
 
@@ -30,9 +32,7 @@ def cao_juan(phi: np.ndarray) -> float:
     num_topics = len(phi)
     if num_topics < 2:
         return float("nan")
-    unit = phi / np.linalg.norm(phi, axis=1, keepdims=True)
-    cosines = unit @ unit.T
-    return float(cosines[np.triu_indices(num_topics, 1)].mean())
+    return float(cosines(phi, phi)[np.triu_indices(num_topics, 1)].mean())
 
 
 def arun(phi: np.ndarray, theta: np.ndarray, lengths: np.ndarray) -> float:

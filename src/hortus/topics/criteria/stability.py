@@ -11,7 +11,7 @@ from itertools import combinations
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-__all__ = ["cosines", "matched", "recovery", "stability"]
+__all__ = ["cosines", "matched", "stability"]
 
 
 def cosines(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -47,12 +47,3 @@ def stability(fits: Sequence[np.ndarray]) -> float:
     """
     pairs = [matched(cosines(a, b), "hungarian").mean() for a, b in combinations(fits, 2)]
     return float(np.mean(pairs)) if pairs else float("nan")
-
-
-def recovery(truth: np.ndarray, phi: np.ndarray, rule: str = "best", threshold: float = 0.8) -> float:
-    """Share of the true topics (K, V) whose match among the fitted ones has a cosine of at least `threshold`.
-
-    >>> recovery(np.eye(2), np.array([[1.0, 0.0]]), "hungarian")
-    0.5
-    """
-    return float((matched(cosines(truth, phi), rule) >= threshold).mean())
