@@ -31,6 +31,8 @@ STAGES: dict[str, str] = {
     "tokenizer": "hortus.tokenizer.stage:STAGE",
     "shards": "hortus.corpus.stage:SHARDS",
     "pretrain": "hortus.objectives.pretrain:STAGE",
+    "prompted": "hortus.objectives.prompted_stage:STAGE",
+    "zero_shot": "hortus.evaluation.zero_shot:STAGE",
     "held_out": "hortus.evaluation.held_out:STAGE",
     "samples": "hortus.evaluation.samples:STAGE",
     "model": "hortus.language.publish:STAGE",

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hortus.errors import ConfigError, DataError
-from hortus.prompts import DatasetConfig, load_dataset
+from hortus.prompts import DatasetConfig, hold_out, load_dataset
 from hortus.prompts.hub import choose_files
 from hortus.prompts.rows import open_file
 
@@ -203,3 +203,14 @@ def test_wrong_options_are_named() -> None:
         load_dataset("./missing.jsonl")
     with pytest.raises(DataError, match="no rows"):
         load_dataset([])
+
+
+@given(st.integers(2, 60), st.integers(2, 20))
+def test_held_out_rows_and_the_others_are_all_rows(length: int, step: int) -> None:
+    data = load_dataset([{"n": n} for n in range(length)])
+    training, validation = hold_out(data, 1 / min(step, length))
+    kept = [row["n"] for row in validation]
+    others = [row["n"] for row in training]
+    assert sorted(kept + others) == list(range(length))
+    assert others == sorted(others) and kept == sorted(kept)
+    assert validation.blocks == [(0, len(kept))] and training.blocks == [(0, len(others))]

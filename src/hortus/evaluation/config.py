@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from hortus.errors import ConfigError
 
-__all__ = ["HeldOutConfig", "SamplesConfig"]
+__all__ = ["HeldOutConfig", "SamplesConfig", "ZeroShotConfig"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,3 +38,17 @@ class SamplesConfig:
     """Draw among the likeliest tokens that hold this share of the probability."""
     seed: int = 0
     """Seed of the draws."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ZeroShotConfig:
+    """Prompted models on the tasks that their mixture holds out, beside the base model."""
+
+    limit: int | None = None
+    """The first rows of each held-out dataset only."""
+    metric: Literal["acc", "acc_norm", "acc_bytes", "acc_tokens"] = "acc"
+    """How choices are compared; T0 sums their log-probabilities."""
+    draws: int = 2000
+    """Resamplings of documents behind each standard error."""
+    device: str = "auto"
+    """Where to evaluate: auto, cpu, cuda, cuda:1, mps."""

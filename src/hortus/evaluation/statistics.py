@@ -23,6 +23,7 @@ __all__ = [
     "bootstrap_error",
     "mean_and_error",
     "paired_bootstrap",
+    "prompt_statistic",
     "score_table",
     "spread_of",
 ]
@@ -134,7 +135,7 @@ def paired_bootstrap(
     """Compare two models' (P, N) tables over the same documents; the numbers of prompts may differ.
 
     Args:
-        over: mean or median over the prompts.
+        over: mean, median or iqr (interquartile range) of the prompts.
 
     Raises:
         DataError: the tables have different documents.
@@ -154,8 +155,8 @@ def paired_bootstrap(
     weights = np.random.default_rng(seed).multinomial(
         num_documents, np.full(num_documents, 1 / num_documents), size=draws
     )
-    once = np.ones((1, num_documents))
-    observed = float(_over_prompts(second, once, over)[0] - _over_prompts(first, once, over)[0])
+    statistic = prompt_statistic(over)
+    observed = statistic(second) - statistic(first)
     differences = _over_prompts(second, weights, over) - _over_prompts(first, weights, over)
     tail = min(float((differences <= 0).mean()), float((differences >= 0).mean()))
     low, high = np.percentile(differences, [2.5, 97.5])
@@ -163,9 +164,27 @@ def paired_bootstrap(
 
 
 def _over_prompts(table: np.ndarray, weights: np.ndarray, over: str) -> np.ndarray:
-    """(P, N) scores and (R, N) multiplicities of the documents -> (R,) mean or median of the prompts."""
+    """(P, N) scores and (R, N) multiplicities of the documents -> (R,) statistic of the prompts."""
     known = ~np.isnan(table)
     totals = np.maximum(weights @ known.T.astype(np.float64), 1e-12)
     means = weights @ np.where(known, table, 0.0).T / totals  # (R, P)
-    result: np.ndarray = np.median(means, axis=1) if over == "median" else means.mean(axis=1)
+    return _STATISTICS[over](means)
+
+
+def _interquartile_range(means: np.ndarray) -> np.ndarray:
+    low, high = np.percentile(means, [25, 75], axis=1)
+    result: np.ndarray = high - low
     return result
+
+
+# (R, P) scores of the prompts -> (R,)
+_STATISTICS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "mean": lambda means: means.mean(axis=1),
+    "median": lambda means: np.median(means, axis=1),
+    "iqr": _interquartile_range,
+}
+
+
+def prompt_statistic(over: str) -> Callable[[np.ndarray], float]:
+    """The mean, median or iqr of a (P, N) table's prompts, as a function of the table."""
+    return lambda table: float(_over_prompts(table, np.ones((1, table.shape[1])), over)[0])

@@ -12,12 +12,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from importlib.resources import as_file, files
 from pathlib import Path
+from typing import TypeVar
 
 from hortus.config import from_mapping, load_yaml
 from hortus.errors import ConfigError, nearest
 from hortus.prompts.config import DatasetConfig, MixtureConfig, TaskConfig
 
 __all__ = ["Catalogue", "CatalogueEntry", "expand_catalogue", "load_catalogue"]
+
+AnyMixture = TypeVar("AnyMixture", bound=MixtureConfig)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,7 +160,7 @@ def load_catalogue(name_or_file: str | Path) -> Catalogue:
     return from_mapping(Catalogue, load_yaml(name_or_file), where=str(name_or_file))
 
 
-def expand_catalogue(config: MixtureConfig) -> MixtureConfig:
+def expand_catalogue(config: AnyMixture) -> AnyMixture:
     """The same mixture with the catalogue's tasks written out."""
     if config.catalogue is None:
         return config

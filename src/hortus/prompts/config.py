@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Self
 
 from hortus.errors import ConfigError
 
@@ -107,6 +108,8 @@ class TaskConfig:
     """Rows to count under the rules; the dataset's own number when null."""
     local: DatasetConfig | None = None
     """The same data in files, used instead of `data` where the mixture names the folder they are in."""
+    local_templates: str | None = None
+    """Templates for the columns of `local`, where those differ; not below the mixture's `templates`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,14 +167,15 @@ class MixtureConfig:
                     do="give at least one task a weight above 0",
                 )
 
-    def placed(self) -> MixtureConfig:
+    def placed(self) -> Self:
         """The same mixture with `folder` and `templates` written into its tasks."""
 
         def place(task: TaskConfig) -> TaskConfig:
-            data = task.data
+            data, templates = task.data, str(Path(self.templates) / task.templates)
             if self.folder is not None and task.local is not None:
                 data = replace(task.local, source=str(Path(self.folder) / task.local.source))
-            return replace(task, data=data, local=None, templates=str(Path(self.templates) / task.templates))
+                templates = task.local_templates or templates
+            return replace(task, data=data, templates=templates, local=None, local_templates=None)
 
         return replace(
             self,

@@ -20,6 +20,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from hortus.errors import DataError
+from hortus.prompts.sampling import keyed
 
 __all__ = ["ChainedRows", "ChosenRows", "ListRows", "ParquetRows", "Rows", "TextRows", "open_file"]
 
@@ -234,7 +235,10 @@ class ChainedRows:
 
 
 class ChosenRows:
-    """Every `step`-th of the first `length` rows, or with kept=False all the others, in their order."""
+    """One row of every `step` of the first `length`, drawn by the number of the stretch; or all the others.
+
+    Drawn rather than every `step`-th, which would be one kind of row where kinds take turns.
+    """
 
     def __init__(self, rows: Rows, length: int, step: int, kept: bool):
         self._rows, self._step, self._kept = rows, step, kept
@@ -244,16 +248,23 @@ class ChosenRows:
         self.blocks = [(start, stop) for start, stop in blocks if stop > start]
         self._length = self._before(length)
 
+    def _drawn(self, stretch: int) -> int:
+        return keyed("held out", stretch) % self._step
+
     def _before(self, index: int) -> int:
         """How many of the rows before `index` are chosen."""
-        kept = -(-index // self._step)
+        stretch, place = divmod(index, self._step)
+        kept = stretch + (place > self._drawn(stretch))
         return kept if self._kept else index - kept
 
     def __len__(self) -> int:
         return self._length
 
     def row(self, index: int) -> Row:
-        return self._rows.row(index * self._step if self._kept else index + index // (self._step - 1) + 1)
+        if self._kept:
+            return self._rows.row(index * self._step + self._drawn(index))
+        stretch, place = divmod(index, self._step - 1)
+        return self._rows.row(stretch * self._step + place + (place >= self._drawn(stretch)))
 
 
 def open_file(path: Path, encoding: str = "utf-8", names: tuple[str, ...] = ()) -> Rows:

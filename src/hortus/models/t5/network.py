@@ -168,6 +168,14 @@ class Stack(nn.Module):
         return bias
 
 
+def _other_segments(queries: Tensor, keys: Tensor, dtype: torch.dtype) -> Tensor:
+    """(B, T), (B, S) -> the bias (B, 1, T, S): the least number between tokens of different segments."""
+    different = (queries[:, :, None] != keys[:, None, :])[:, None]
+    return torch.zeros(different.shape, dtype=dtype, device=keys.device).masked_fill(
+        different, torch.finfo(dtype).min
+    )
+
+
 class T5(nn.Module):
     """An encoder-decoder.
 
@@ -230,13 +238,32 @@ class T5(nn.Module):
         return self.head(self.hidden(input_ids, decoder_input_ids, attention_mask))
 
     def hidden(
-        self, input_ids: Tensor, decoder_input_ids: Tensor, attention_mask: Tensor | None = None
+        self,
+        input_ids: Tensor,
+        decoder_input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        source_segments: Tensor | None = None,
+        segment_ids: Tensor | None = None,
     ) -> Tensor:
-        """The decoder's last states, normalised and scaled as the head takes them: (R, T, D)."""
-        return self.decode(decoder_input_ids, self.encode(input_ids, attention_mask), attention_mask)
+        """The decoder's last states, normalised and scaled as the head takes them: (R, T, D).
 
-    def encode(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
-        """The encoder's last states, normalised: (B, S), (B, S) -> (B, S, D).
+        Args:
+            source_segments, segment_ids: (B, S) and (B, T) where several examples are packed into a row
+                (R = B): a target sees its own tokens and the source tokens of the same number.
+        """
+        encoded = self.encode(input_ids, attention_mask, source_segments)
+        if source_segments is None or segment_ids is None:
+            return self.decode(decoder_input_ids, encoded, attention_mask)
+        return self.decode(decoder_input_ids, encoded, segments=(source_segments, segment_ids))
+
+    def encode(
+        self, input_ids: Tensor, attention_mask: Tensor | None = None, segment_ids: Tensor | None = None
+    ) -> Tensor:
+        """The encoder's last states, normalised: (B, S) -> (B, S, D).
+
+        Args:
+            attention_mask: (B, S), 0 at padding.
+            segment_ids: (B, S); packed texts see only themselves.
 
         Raises:
             DataError: a mask of another shape.
@@ -248,7 +275,7 @@ class T5(nn.Module):
             )
         states = self._drop(self.embedding(input_ids))
         bias = self.encoder.bias(input_ids.size(1)).to(states.dtype)
-        hidden = hidden_keys(attention_mask, None, bias.dtype)
+        hidden = hidden_keys(attention_mask, segment_ids, bias.dtype)
         # Clamped, for the sum of a bias and the least number may round to -inf.
         bias = bias if hidden is None else (bias + hidden).clamp_min(torch.finfo(bias.dtype).min)
         for block in self.encoder.blocks:
@@ -284,6 +311,7 @@ class T5(nn.Module):
         encoded: Tensor | None = None,
         attention_mask: Tensor | None = None,
         cache: T5Cache | None = None,
+        segments: tuple[Tensor, Tensor] | None = None,
     ) -> Tensor:
         """The decoder's last states, normalised, and scaled where the configuration says so.
 
@@ -292,6 +320,7 @@ class T5(nn.Module):
             encoded: (B, S, D); not needed with a cache.
             attention_mask: (B, S), 0 at padding of the source.
             cache: of `open_cache`; extended in place.
+            segments: of packed rows without a cache, (B, S) of the source and (B, T) of the target.
 
         Returns:
             (R, T, D).
@@ -301,6 +330,9 @@ class T5(nn.Module):
             bias, source_bias = cache.rows_of_bias(length), cache.source_bias
         elif encoded is not None:
             bias, source_bias = self.decoder.bias(length), hidden_keys(attention_mask, None, encoded.dtype)
+            if segments is not None:
+                own, crossed = (_other_segments(segments[1], keys, bias.dtype) for keys in segments[::-1])
+                bias, source_bias = (bias + own).clamp_min(torch.finfo(bias.dtype).min), crossed
         else:
             raise DataError("decode got neither encoded states nor a cache", do="call encode first")
         states = self._drop(self.embedding(decoder_input_ids))
