@@ -186,6 +186,12 @@ def test_neighbor_table_lists_both_directions():
             1,
         ),  # guanidinium
         ([7, 1, 1, 1, 1], [(0, i) for i in range(1, 5)], [1] * 4, 1),  # ammonium without its charge
+        (
+            [*[6] * 6, *[1] * 7],
+            [*[(i, (i + 1) % 6) for i in range(6)], (0, 6), *[(i, 7 + i) for i in range(6)]],
+            [*[1.5] * 6, *[1] * 7],
+            0,
+        ),  # an "aromatic" ring with a CH2
         ([15, 8, 8, 8, 8, 1], [(0, 1), (0, 2), (0, 3), (0, 4), (4, 5)], [2, 2, 2, 1, 1], -2),
     ],
 )

@@ -96,6 +96,60 @@ def test_raw_files_come_near_the_stored_predictions(weights, published, real_dat
     assert difference.max() < 1.0 and np.median(difference) < 0.5
 
 
+PATTERNS = (
+    "[#6+0!$(*~[#7,#8,F]),SH0+0v2,s+0,S^3,Cl+0,Br+0,I+0]",
+    "[a]",
+    "[!$([#1,#6,F,Cl,Br,I,o,s,nX3,#7v5,#15v5,#16v4,#16v6,*+1,*+2,*+3])]",
+    "[!$([#6,H0,-,-2,-3]),$([!H0;#7,#8,#9])]",
+    "[r]",
+)
+
+
+def open_babel_rows(pybel, molecule, code: int = 0) -> np.ndarray:
+    """(N, 19): the published features of every atom, hydrogens among them, as Open Babel gives them."""
+    from hortus.affinity.features import _CLASS_OF
+
+    rows = np.zeros((len(molecule.atoms), 19))
+    for i, atom in enumerate(molecule.atoms):
+        inner = atom.OBAtom
+        if _CLASS_OF[atom.atomicnum] >= 0:
+            rows[i, _CLASS_OF[atom.atomicnum]] = 1
+        rows[i, 9:12] = inner.GetHyb(), inner.GetHvyDegree(), inner.GetHeteroDegree()
+        rows[i, 12:14] = atom.partialcharge, code
+    for column, pattern in enumerate(PATTERNS, start=14):
+        rows[[match[0] - 1 for match in pybel.Smarts(pattern).findall(molecule)], column] = 1
+    return rows
+
+
+@pytest.mark.slow
+def test_graph_networks_give_all_published_numbers(weights, published, real_data, tmp_path):
+    """285 core complexes, features made by Open Babel from the raw files as the parity file's were."""
+    pybel = pytest.importorskip("openbabel.pybel")
+    from openbabel import openbabel
+
+    from hortus.affinity.elements import VAN_DER_WAALS_RADIUS
+
+    openbabel.obErrorLog.SetOutputLevel(0)
+    with tarfile.open(real_data / "affinity" / "core2016_pocket_ligand.tar.gz") as archive:
+        archive.extractall(tmp_path, filter="data")
+    rows = rows_of(weights / "gcn_parity.csv")
+    assert len(rows) == 285
+    for row in rows:
+        name, parts = row["pdbid"], []
+        for kind, suffix, code in (("ligand", "mol2", 1), ("pocket", "pdb", -1)):
+            path = tmp_path / "core2016" / name / f"{name}_{kind}.{suffix}"
+            molecule = next(pybel.readfile(suffix, str(path)))
+            numbers = np.array([atom.atomicnum for atom in molecule.atoms])
+            places = np.array([atom.coords for atom in molecule.atoms], "f4")
+            columns = [places, VAN_DER_WAALS_RADIUS[numbers], open_babel_rows(pybel, molecule, code)]
+            parts.append(np.column_stack(columns).astype("f4")[numbers > 1])
+        x = np.concatenate(parts)
+        x[:, :3] -= parts[0][:, :3].mean(axis=0)
+        one = Complex(name, x[:, :3], x[:, 4:], x[:, 3], len(parts[0]))
+        for part, values in published.predict_parts([one]).items():
+            assert values[0] == pytest.approx(float(row[part]), abs=1e-3), name
+
+
 def test_pocket_features_equal_open_babel(real_data, tmp_path):
     """Every feature but the charge of every pocket atom, through the mol2 text of the published path."""
     pybel = pytest.importorskip("openbabel.pybel")
@@ -123,21 +177,9 @@ def test_pocket_features_equal_open_babel(real_data, tmp_path):
     head = f"@<TRIPOS>MOLECULE\nx\n{len(atoms)} {len(bonds)} 1 0 0\nSMALL\nUSER_CHARGES\n@<TRIPOS>ATOM"
     text = "\n".join([head, *atoms, "@<TRIPOS>BOND", *bonds]) + "\n"
     peer = pybel.readstring("mol2", text)
-    patterns = (
-        "[#6+0!$(*~[#7,#8,F]),SH0+0v2,s+0,S^3,Cl+0,Br+0,I+0]",
-        "[a]",
-        "[!$([#1,#6,F,Cl,Br,I,o,s,nX3,#7v5,#15v5,#16v4,#16v6,*+1,*+2,*+3])]",
-        "[!$([#6,H0,-,-2,-3]),$([!H0;#7,#8,#9])]",
-        "[r]",
-    )
-    expected = np.zeros((len(molecule), 8))
-    for i, atom in enumerate(peer.atoms):
-        expected[i, :3] = atom.OBAtom.GetHyb(), atom.OBAtom.GetHvyDegree(), atom.OBAtom.GetHeteroDegree()
-    for column, pattern in enumerate(patterns, start=3):
-        for match in pybel.Smarts(pattern).findall(peer):
-            expected[match[0] - 1, column] = 1
+    expected = open_babel_rows(pybel, peer)[:, [9, 10, 11, 14, 15, 16, 17, 18]]
     found = atom_features(molecule, ligand=False)[:, [9, 10, 11, 14, 15, 16, 17, 18]]
-    assert (found == expected[molecule.heavy]).all()
+    assert (found == expected[molecule.heavy].astype("f4")).all()
 
 
 def test_published_splits_are_read(real_data):

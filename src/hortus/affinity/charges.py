@@ -45,21 +45,6 @@ _AMMONIUM = (0.0, 11.86, 11.86)
 _ROUNDS = 12
 
 
-def _with_absent_hydrogens(molecule: Molecule) -> Molecule:
-    """The molecule with its counted hydrogens as atoms, after the others, where their heavy atom is."""
-    owners = np.repeat(np.arange(len(molecule)), molecule.hydrogens)
-    added = np.arange(len(molecule), len(molecule) + len(owners))
-    return Molecule(
-        np.concatenate([molecule.elements, np.ones(len(owners), np.int64)]),
-        np.concatenate([molecule.positions, molecule.positions[owners]]),
-        np.concatenate([molecule.bonds, np.column_stack([owners, added])]),
-        np.concatenate([molecule.orders, np.ones(len(owners))]),
-        np.concatenate([molecule.aromatic, np.zeros(len(owners), bool)]),
-        np.concatenate([molecule.formal_charges, np.zeros(len(owners), np.int64)]),
-        np.zeros(len(added) + len(molecule), np.int64),
-    )
-
-
 def _shared_formal_charges(molecule: Molecule) -> np.ndarray:
     """(N,) formal charges, those of carboxylates, phosphates and guanidinium spread over their equal ends."""
     charges = molecule.formal_charges.astype(float)
@@ -102,7 +87,7 @@ def gasteiger_charges(molecule: Molecule, *, published: bool = False) -> np.ndar
     >>> gasteiger_charges(water).round(2).tolist()
     [-0.41]
     """
-    whole = _with_absent_hydrogens(molecule)
+    whole = molecule.with_hydrogens(molecule.positions[molecule.hydrogen_owners])
     hybrid = hybridization(whole)
     coefficients = np.zeros((len(whole), 3))
     for (number, kind), values in _PARAMETERS.items():

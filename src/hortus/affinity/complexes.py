@@ -17,7 +17,7 @@ import numpy as np
 
 from hortus.affinity.charges import are_formal, eqeq_charges, gasteiger_charges
 from hortus.affinity.config import PreparationConfig
-from hortus.affinity.elements import COVALENT_RADIUS, MASS, SYMBOLS
+from hortus.affinity.elements import COVALENT_RADIUS, MASS, SYMBOLS, is_among
 from hortus.affinity.features import atom_features, van_der_waals_radii
 from hortus.affinity.hydrogens import add_molecule_hydrogens, add_water_hydrogens
 from hortus.affinity.ligand import Ligand, read_ligand
@@ -148,7 +148,7 @@ class PreparedReceptor:
         if not hasattr(self, "_polar"):
             receptor = self.receptor
             hydrogen = np.flatnonzero(receptor.elements == 1)
-            polar = np.flatnonzero(np.isin(receptor.elements, (7, 8, 16)))
+            polar = np.flatnonzero(is_among(receptor.elements, (7, 8, 16)))
             self._polar = np.zeros(len(receptor), bool)
             if len(hydrogen) and len(polar):
                 gaps = smallest_distances(receptor.positions[hydrogen], receptor.positions[polar])
@@ -189,7 +189,7 @@ class PreparedReceptor:
         if kind == "gasteiger":
             return gasteiger_charges(molecule)
         total = 0.0 if self.config.typing == "hacnet" else float(molecule.formal_charges.sum())
-        placed, _ = add_molecule_hydrogens(molecule)
+        placed = add_molecule_hydrogens(molecule)
         return eqeq_charges(placed.elements, placed.positions, total)[: len(molecule)]
 
     def _doubts(self, distances: np.ndarray, overlap: np.ndarray, ligand: Ligand) -> list[str]:
@@ -201,7 +201,7 @@ class PreparedReceptor:
         for row in np.flatnonzero(overlap):
             doubts.append(f"{receptor.residue_labels[row]} overlaps the ligand and was left out")
         bonded = heavy & (distances < 1.3 + np.nan_to_num(COVALENT_RADIUS[receptor.elements], nan=1.5) / 2)
-        metal = np.isin(receptor.residue_kinds[receptor.residues], ["metal"])
+        metal = (receptor.residue_kinds == "metal")[receptor.residues]
         if (close := np.flatnonzero(bonded & ~metal)).size:
             label = receptor.residue_labels[receptor.residues[close[0]]]
             doubts.append(f"the ligand is within bonding distance of {label}: covalent, or a clash")

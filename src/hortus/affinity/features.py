@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from hortus.affinity.elements import HALOGENS, METALS, VAN_DER_WAALS_RADIUS
+from hortus.affinity.elements import HALOGENS, METALS, VAN_DER_WAALS_RADIUS, is_among
 from hortus.affinity.molecule import Molecule
 
 __all__ = ["FEATURE_NAMES", "atom_features", "hybridization", "van_der_waals_radii"]
@@ -28,7 +28,7 @@ _CLASS_OF[list(METALS)] = 8
 
 
 def _is(elements: np.ndarray, *numbers: int) -> np.ndarray:
-    return np.isin(elements, numbers)
+    return is_among(elements, numbers)
 
 
 def _neighbors(molecule: Molecule, of_kind: np.ndarray) -> np.ndarray:

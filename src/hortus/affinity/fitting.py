@@ -15,8 +15,9 @@ import torch
 
 from hortus.affinity.complexes import Complex
 from hortus.affinity.convolution import ConvolutionNetwork, Head
-from hortus.affinity.learning import GraphData, Regression, VoxelData, published_training
-from hortus.affinity.voxels import voxelize
+from hortus.affinity.graph_network import graph_batch
+from hortus.affinity.learning import ComplexData, Regression, published_training
+from hortus.affinity.voxels import voxel_batch
 from hortus.errors import ConfigError, HortusError, nearest
 from hortus.training import TensorData, Trainer, TrainingConfig, TrainingResult
 
@@ -54,11 +55,14 @@ def fit_networks(
         kind = "cnn" if part == "cnn" else "gcn"
         config = _settings(model, kind, model.seed + number, len(rows))
         task = Regression(network, model.config_.label_mean)
-        make: Any = VoxelData if kind == "cnn" else GraphData
-        extra = {"grid": model.config_.grid} if kind == "cnn" else {"cutoff": model.config_.graph.cutoff}
-        options = {"batch_size": config.batch_size, "seed": config.seed, **extra}
-        data = make(complexes, labels, rows, **options)
-        validation = make(complexes, labels, held, **{**options, "shuffle": False}) if len(held) else None
+        grid, cutoff = model.config_.grid, model.config_.graph.cutoff
+        options: dict[str, Any] = {"batch_size": config.batch_size, "seed": config.seed}
+        if kind == "cnn":
+            options["make"] = lambda batch, random, grid=grid: voxel_batch(batch, grid, random)
+        else:
+            options["make"] = lambda batch, random, cutoff=cutoff: graph_batch(batch, cutoff)
+        data = ComplexData(complexes, labels, rows, **options)
+        validation = ComplexData(complexes, labels, held, **options, shuffle=False) if len(held) else None
         results[part] = _train(config, task, data, validation, folder / part, model.quiet)
         if isinstance(network, ConvolutionNetwork):
             results["head"] = _fit_head(model, network, complexes, labels, (rows, held), folder / "head")
@@ -131,6 +135,6 @@ def _features(
     parts = []
     for start in range(0, len(rows), 16):
         batch = [complexes[int(row)] for row in rows[start : start + 16]]
-        voxels = np.stack([voxelize(one, model.config_.grid) for one in batch])
-        parts.append(network.features(torch.from_numpy(voxels).to(device)).cpu())
+        voxels = voxel_batch(batch, model.config_.grid)["voxels"]
+        parts.append(network.features(voxels.to(device)).cpu())
     return torch.cat(parts)

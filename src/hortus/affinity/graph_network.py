@@ -20,11 +20,12 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numba import njit
 from torch import Tensor, nn
 
 from hortus.affinity.complexes import Complex
 from hortus.affinity.config import NUM_FEATURES, GraphConfig
-from hortus.affinity.neighbors import neighbor_table, pairs_within
+from hortus.affinity.neighbors import pairs_within
 
 __all__ = ["GraphNetwork", "graph_arrays", "graph_batch"]
 
@@ -139,14 +140,28 @@ def graph_arrays(positions: np.ndarray, cutoff: float) -> tuple[np.ndarray, np.n
     """
     # Distances are taken in float32, as the published graphs were, so that the cutoff falls alike.
     pairs, distances = pairs_within(positions, cutoff + 1e-4)
-    kept = distances.astype(np.float32) <= np.float32(cutoff)
-    pairs, distances = pairs[kept], distances[kept]
-    starts, columns, origin = neighbor_table(pairs, len(positions))
-    atoms = np.arange(len(positions))
-    # One loop an atom, before its neighbours: every later place moves by the loops before it.
-    columns = np.insert(columns, starts[:-1], atoms)
-    weights = np.insert(distances[origin].astype(np.float32), starts[:-1], np.float32(1))
-    return starts + np.arange(len(starts)), columns, weights
+    return _edges(pairs, distances.astype(np.float32), np.float32(cutoff), len(positions))
+
+
+@njit(cache=True)
+def _edges(pairs, distances, cutoff, num_atoms):  # type: ignore[no-untyped-def]
+    starts = np.zeros(num_atoms + 1, np.int64)
+    starts[1:] = 1
+    for p in range(len(pairs)):
+        if distances[p] <= cutoff:
+            starts[pairs[p, 0] + 1] += 1
+            starts[pairs[p, 1] + 1] += 1
+    starts = np.cumsum(starts)
+    columns, weights = np.empty(starts[-1], np.int64), np.empty(starts[-1], np.float32)
+    columns[starts[:-1]], weights[starts[:-1]] = np.arange(num_atoms), 1.0
+    filled = starts[:-1] + 1
+    for p in range(len(pairs)):
+        if distances[p] <= cutoff:
+            for side in range(2):
+                here = pairs[p, side]
+                columns[filled[here]], weights[filled[here]] = pairs[p, 1 - side], distances[p]
+                filled[here] += 1
+    return starts, columns, weights
 
 
 def graph_batch(complexes: Sequence[Complex], cutoff: float = 3.5) -> dict[str, Tensor]:

@@ -6,10 +6,12 @@ the nearest atoms that can accept them, so that the same file always gives the s
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from hortus.affinity.elements import is_among
 from hortus.affinity.molecule import Molecule
 from hortus.affinity.receptor import Receptor
 from hortus.affinity.residues import WATER
@@ -30,20 +32,17 @@ def add_water_hydrogens(receptor: Receptor) -> Receptor:
     oxygens = np.array([o for o in oxygens if receptor.residues[o] not in has], np.int64)
     if not len(oxygens):
         return receptor
-    acceptors = np.flatnonzero(np.isin(receptor.elements, _ACCEPTORS))
+    acceptors = np.flatnonzero(is_among(receptor.elements, _ACCEPTORS))
     places = np.concatenate(
         [_place(receptor.positions, receptor.elements, int(oxygen), acceptors) for oxygen in oxygens]
     )
     owners = np.repeat(oxygens, 2)
-    return Receptor(
-        receptor.name,
-        np.concatenate([receptor.elements, np.ones(len(owners), np.int64)]),
-        np.concatenate([receptor.positions, places]),
-        np.concatenate([receptor.atom_names, np.tile(["H1", "H2"], len(oxygens))]),
-        np.concatenate([receptor.residues, receptor.residues[owners]]),
-        receptor.residue_names,
-        receptor.residue_labels,
-        receptor.warnings,
+    return replace(
+        receptor,
+        elements=np.concatenate([receptor.elements, np.ones(len(owners), np.int64)]),
+        positions=np.concatenate([receptor.positions, places]),
+        atom_names=np.concatenate([receptor.atom_names, np.tile(["H1", "H2"], len(oxygens))]),
+        residues=np.concatenate([receptor.residues, receptor.residues[owners]]),
     )
 
 
@@ -64,36 +63,17 @@ def _place(positions: np.ndarray, elements: np.ndarray, oxygen: int, acceptors: 
     return center + _BOND * np.stack([first, other])
 
 
-def add_molecule_hydrogens(molecule: Molecule) -> tuple[Molecule, np.ndarray]:
-    """The molecule with its counted hydrogens as placed atoms, after the others, and the owner of each.
+def add_molecule_hydrogens(molecule: Molecule) -> Molecule:
+    """The molecule with its counted hydrogens as placed atoms, after the others.
 
     Raises:
         DeviceError: RDKit is not installed.
     """
     if not molecule.hydrogens.any():
-        return molecule, np.empty(0, np.int64)
-    chemical = _unsanitized(molecule)
+        return molecule
     chem = require("rdkit.Chem", extra="affinity")
-    owners = np.repeat(np.arange(len(molecule)), molecule.hydrogens)
-    full = chem.AddHs(chemical, addCoords=True, explicitOnly=True)
-    positions = np.asarray(full.GetConformer().GetPositions())
-    owners = np.array(
-        [full.GetAtomWithIdx(i).GetNeighbors()[0].GetIdx() for i in range(len(molecule), len(positions))],
-        np.int64,
-    )
-    added = np.arange(len(molecule), len(positions))
-    return (
-        Molecule(
-            np.concatenate([molecule.elements, np.ones(len(owners), np.int64)]),
-            positions,
-            np.concatenate([molecule.bonds, np.column_stack([owners, added])]),
-            np.concatenate([molecule.orders, np.ones(len(owners))]),
-            np.concatenate([molecule.aromatic, np.zeros(len(owners), bool)]),
-            np.concatenate([molecule.formal_charges, np.zeros(len(owners), np.int64)]),
-            np.zeros(len(positions), np.int64),
-        ),
-        owners,
-    )
+    full = chem.AddHs(_unsanitized(molecule), addCoords=True, explicitOnly=True)
+    return molecule.with_hydrogens(np.asarray(full.GetConformer().GetPositions())[len(molecule) :])
 
 
 def _unsanitized(molecule: Molecule) -> Any:

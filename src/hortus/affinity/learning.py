@@ -6,7 +6,7 @@ and Spearman correlation on the validation complexes is kept.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,14 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from hortus.affinity.complexes import Complex
-from hortus.affinity.config import GridConfig
 from hortus.affinity.evaluation import evaluate
-from hortus.affinity.graph_network import graph_batch
-from hortus.affinity.voxels import random_rotation, voxelize
 from hortus.training import TrainingConfig
 from hortus.training.progress import Record
 
-__all__ = ["GraphData", "Regression", "VoxelData", "published_training"]
+__all__ = ["ComplexData", "Regression", "published_training"]
 
 
 def published_training(part: str) -> TrainingConfig:
@@ -45,21 +42,28 @@ def published_training(part: str) -> TrainingConfig:
     )
 
 
-class _ComplexData:
-    """Complexes in an order of their own each epoch; subclasses make the batches."""
+class ComplexData:
+    """Complexes in batches, in an order of their own each epoch.
+
+    Args:
+        labels: (n,), one for each of `complexes`.
+        rows: which complexes.
+        make: (complexes of a batch, what random numbers it may use, None in evaluation) -> tensors.
+    """
 
     def __init__(
         self,
         complexes: Sequence[Complex],
         labels: np.ndarray,
-        rows: Sequence[int] | np.ndarray,
+        rows: np.ndarray,
+        make: Callable[[list[Complex], np.random.Generator | None], dict[str, Tensor]],
         *,
         batch_size: int,
         shuffle: bool = True,
         seed: int = 0,
     ) -> None:
-        self._complexes, self._labels, self._rows = complexes, labels, np.asarray(rows)
-        self.length: int | None = len(self._rows)
+        self._complexes, self._labels, self._rows, self._make = complexes, labels, rows, make
+        self.length: int | None = len(rows)
         self.batch_size, self._shuffle, self._seed = batch_size, shuffle, seed
         self._epoch = self._position = 0
 
@@ -69,14 +73,13 @@ class _ComplexData:
             order = order[np.random.default_rng([self._seed, self._epoch]).permutation(len(order))]
         while self._position < len(order):
             rows = order[self._position : self._position + self.batch_size]
+            place = [self._seed, self._epoch, self._position]
             self._position += len(rows)
-            batch = self._batch([self._complexes[int(row)] for row in rows], rows)
+            random = np.random.default_rng(place) if self._shuffle else None
+            batch = self._make([self._complexes[int(row)] for row in rows], random)
             batch["label"] = torch.from_numpy(self._labels[rows].astype(np.float32))
             yield batch
         self._position = 0
-
-    def _batch(self, complexes: list[Complex], rows: np.ndarray) -> dict[str, Tensor]:
-        raise NotImplementedError
 
     def state_dict(self) -> dict[str, Any]:
         return {"epoch": self._epoch, "position": self._position}
@@ -86,33 +89,6 @@ class _ComplexData:
 
     def set_epoch(self, epoch: int) -> None:
         self._epoch, self._position = epoch, 0
-
-
-class GraphData(_ComplexData):
-    """Batches for a GraphNetwork."""
-
-    def __init__(self, *arguments: Any, cutoff: float, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self._cutoff = cutoff
-
-    def _batch(self, complexes: list[Complex], rows: np.ndarray) -> dict[str, Tensor]:
-        return graph_batch(complexes, self._cutoff)
-
-
-class VoxelData(_ComplexData):
-    """Batches for a ConvolutionNetwork; with grid.rotations each complex is turned anew every epoch."""
-
-    def __init__(self, *arguments: Any, grid: GridConfig, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self._grid = grid
-
-    def _batch(self, complexes: list[Complex], rows: np.ndarray) -> dict[str, Tensor]:
-        turned = self._grid.rotations and self._shuffle
-        boxes = []
-        for one, row in zip(complexes, rows, strict=True):
-            random = np.random.default_rng([self._seed, self._epoch, int(row)])
-            boxes.append(voxelize(one, self._grid, rotation=random_rotation(random) if turned else None))
-        return {"voxels": torch.from_numpy(np.stack(boxes))}
 
 
 class Regression:

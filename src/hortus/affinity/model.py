@@ -27,7 +27,7 @@ from hortus.affinity.learning import published_training
 from hortus.affinity.networks import build_networks, load_checked
 from hortus.affinity.prediction import Prediction, predict_poses
 from hortus.affinity.published import published_networks
-from hortus.affinity.voxels import voxelize
+from hortus.affinity.voxels import voxel_batch
 from hortus.artifact import ModelCard, read_config, read_tensors, resolve_folder, write_artifact
 from hortus.config import from_mapping, to_mapping
 from hortus.errors import ArtifactError, ConfigError, DataError
@@ -192,8 +192,8 @@ class HACNet:
             if self._fast is None:
                 self._fast = FastConvolution(network)
             return self._fast(batch, compat_single)
-        voxels = torch.from_numpy(np.stack([voxelize(one, grid) for one in batch])).to(device)
-        return network({"voxels": voxels}, compat_single)
+        voxels = voxel_batch(batch, grid)["voxels"]
+        return network({"voxels": voxels.to(device)}, compat_single)
 
     def score(self, complexes: Sequence[Complex], pk: Sequence[float] | np.ndarray) -> float:
         """r², the coefficient of determination."""

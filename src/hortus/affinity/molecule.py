@@ -77,6 +77,30 @@ class Molecule:
     def with_charges(self, charges: np.ndarray) -> Molecule:
         return replace(self, charges=charges)
 
+    @property
+    def hydrogen_owners(self) -> np.ndarray:
+        """(H,) the heavy atom of each hydrogen that is no atom here."""
+        return np.repeat(np.arange(len(self)), self.hydrogens)
+
+    def with_hydrogens(self, positions: np.ndarray) -> Molecule:
+        """The molecule with the hydrogens that are no atoms here as atoms, after the others.
+
+        Args:
+            positions: (H, 3) in the order of `hydrogen_owners`.
+        """
+        owners = self.hydrogen_owners
+        added = np.arange(len(self), len(self) + len(owners))
+        none = np.zeros(len(owners), np.int64)
+        return Molecule(
+            np.concatenate([self.elements, none + 1]),
+            np.concatenate([self.positions, positions]),
+            np.concatenate([self.bonds, np.column_stack([owners, added])]),
+            np.concatenate([self.orders, none + 1.0]),
+            np.concatenate([self.aromatic, none > 0]),
+            np.concatenate([self.formal_charges, none]),
+            np.zeros(len(self) + len(owners), np.int64),
+        )
+
     def subset(self, keep: np.ndarray) -> Molecule:
         """The atoms where `keep` (N,) is true, with the bonds among them.
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hortus.affinity.elements import METALS, NUMBER, SYMBOLS
+from hortus.affinity.elements import METALS, NUMBER, SYMBOLS, is_among
 from hortus.affinity.residues import HEAVY_ATOMS, WATER, parent_of
 from hortus.errors import DataError
 from hortus.registry import require
@@ -51,7 +51,7 @@ class Receptor:
         """(R,) "polymer", "water", "metal" or "other"."""
         single = np.bincount(self.residues, minlength=len(self.residue_names)) == 1
         metal = np.zeros(len(self.residue_names), bool)
-        metal[self.residues[np.isin(self.elements, METALS)]] = True
+        metal[self.residues[is_among(self.elements, METALS)]] = True
         backbone = np.zeros((len(self.residue_names), 2), bool)
         for column, name in enumerate(("CA", "C")):
             backbone[self.residues[self.atom_names == name], column] = True
@@ -141,7 +141,7 @@ def _from_flat(path: Path, flat: object) -> Receptor:
             f"{path}: atom {names[bad[0]]} of {labels[residues[bad[0]]]} has a coordinate that is no number",
             do="mend or remove the line",
         )
-    water = np.isin(residue_names, list(WATER))
+    water = np.array([residue_names[i] in WATER for i in first])[residues]
     elements = np.array(flat.elements).astype(np.int64)  # type: ignore[attr-defined]
     # Water lines of some pocket files have a garbled element column.
     for i in np.flatnonzero((elements == 0) | (elements > 103) | water):

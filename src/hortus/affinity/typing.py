@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from hortus.affinity import residues as tables
-from hortus.affinity.elements import COVALENT_RADIUS, METALS
+from hortus.affinity.elements import COVALENT_RADIUS, METALS, is_among
 from hortus.affinity.molecule import Molecule
 from hortus.affinity.neighbors import pairs_within
 from hortus.affinity.receptor import Receptor
@@ -18,7 +18,7 @@ from hortus.affinity.residues import is_known, mean_angles, parent_of
 __all__ = ["receptor_bonds", "type_receptor"]
 
 _TOLERANCE = 0.4
-_LINKS = ({6, 7}, {16}, {8, 15})
+_LINKS = ((6, 7), (16,), (8, 15))
 _VALENCE = {5: 3, 6: 4, 7: 3, 8: 2, 15: 3, 16: 2, 34: 2}
 
 
@@ -29,7 +29,7 @@ def receptor_bonds(receptor: Receptor) -> np.ndarray:
     candidates, distances = pairs_within(receptor.positions, 2 * 1.2 + _TOLERANCE)
     first, second = candidates.T
     close = distances <= radius[first] + radius[second] + _TOLERANCE
-    close &= ~np.isin(elements[first], METALS) & ~np.isin(elements[second], METALS)
+    close &= ~is_among(elements, METALS)[candidates].any(axis=1)
     # Two hydrogens of a badly placed water come close; they are never bonded.
     close &= (elements[first] > 1) | (elements[second] > 1)
     same = receptor.residues[first] == receptor.residues[second]
@@ -37,7 +37,7 @@ def receptor_bonds(receptor: Receptor) -> np.ndarray:
     water = np.array([name in tables.WATER for name in receptor.residue_names])
     link = np.zeros(len(first), bool)
     for pair in _LINKS:
-        link |= np.isin(elements[first], list(pair)) & np.isin(elements[second], list(pair))
+        link |= is_among(elements, pair)[candidates].all(axis=1)
     link &= (elements[first] != elements[second]) | (elements[first] == 16)
     foreign = ~known[receptor.residues[first]] | ~known[receptor.residues[second]]
     heavy = (elements[first] > 1) & (elements[second] > 1)
@@ -108,11 +108,11 @@ def _type_by_geometry(molecule: Molecule, receptor: Receptor) -> None:
     if not unknown.any():
         return
     angles = mean_angles(molecule.positions, molecule.bonds, unknown)
-    flat = unknown & (angles > 115) & np.isin(molecule.elements, (6, 7))
+    flat = unknown & (angles > 115) & is_among(molecule.elements, (6, 7))
     molecule.aromatic[flat & molecule.in_ring & (molecule.degree <= 3)] = True
     both = molecule.aromatic[molecule.bonds].all(axis=1)
     molecule.orders[both & unknown[molecule.bonds].all(axis=1)] = 1.5
-    terminal = unknown & (molecule.degree == 1) & np.isin(molecule.elements, (7, 8, 16))
+    terminal = unknown & (molecule.degree == 1) & is_among(molecule.elements, (7, 8, 16))
     able = (flat & ~molecule.aromatic) | terminal | (unknown & (molecule.elements == 15))
     ends = molecule.bonds
     lengths = np.linalg.norm(molecule.positions[ends[:, 0]] - molecule.positions[ends[:, 1]], axis=1)
@@ -142,7 +142,7 @@ def _set_charges(molecule: Molecule, receptor: Receptor, rows: list[dict[str, in
     formal[(receptor.atom_names == "OXT") & (degree == 1) & (valence == 1)] = -1
     for number, charge in tables.METAL_CHARGES.items():
         formal[(molecule.elements == number) & (degree == 0)] = charge
-    formal[np.isin(molecule.elements, (17, 35, 53)) & (degree == 0)] = -1
+    formal[is_among(molecule.elements, (17, 35, 53)) & (degree == 0)] = -1
 
 
 def _has_hydrogens(receptor: Receptor) -> np.ndarray:
@@ -157,7 +157,7 @@ def _count_absent_hydrogens(molecule: Molecule, receptor: Receptor) -> None:
     usual = np.array([_VALENCE.get(int(number), 0) for number in molecule.elements])
     formal = molecule.formal_charges
     # N+ and P+ bind one more, O- and S- one less; C- and C+ don't occur here.
-    usual = usual + np.where(np.isin(molecule.elements, (7, 8, 16)), formal, 0)
+    usual = usual + np.where(is_among(molecule.elements, (7, 8, 16)), formal, 0)
     valence = np.asarray(molecule.valence)
     # An aromatic atom with two aromatic bonds counts 3; nitrogen then needs nothing, carbon one more.
     absent = np.clip(usual - valence, 0, None).astype(np.int64)

@@ -81,6 +81,9 @@ def _valence(draft: Draft, touching: list[list[int]], atom: int) -> float:
 
 def _open_chain_aromatics(draft: Draft, touching: list[list[int]]) -> None:
     """Aromatic bonds outside aromatic rings: one double, the rest single, around each center."""
+    # A carbon with four neighbours is in no aromatic ring, whatever the file calls it.
+    crowded = (np.bincount(draft.bonds.ravel(), minlength=len(draft)) > 3) & (draft.elements == 6)
+    draft.orders[(draft.orders == 1.5) & crowded[draft.bonds].any(axis=1)] = 1.0
     aromatic = draft.orders == 1.5
     ring = np.asarray(atoms_in_rings(draft.bonds[aromatic], len(draft)))
     loose = aromatic & ~ring[draft.bonds].all(axis=1)

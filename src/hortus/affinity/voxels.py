@@ -8,13 +8,17 @@ training.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
+import torch
 from numba import njit
+from torch import Tensor
 
 from hortus.affinity.complexes import Complex
 from hortus.affinity.config import NUM_FEATURES, GridConfig
 
-__all__ = ["random_rotation", "voxel_indices", "voxelize"]
+__all__ = ["random_rotation", "voxel_batch", "voxel_indices", "voxelize"]
 
 
 def voxel_indices(positions: np.ndarray, grid: GridConfig) -> np.ndarray:
@@ -75,6 +79,15 @@ def random_rotation(random: np.random.Generator) -> np.ndarray:
             [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
         ]
     )
+
+
+def voxel_batch(
+    complexes: Sequence[Complex], grid: GridConfig, random: np.random.Generator | None = None
+) -> dict[str, Tensor]:
+    """{"voxels": (B, 19, D, W, Z)}; with grid.rotations and `random`, each complex turned at random."""
+    turns = [random_rotation(random) if grid.rotations and random else None for _ in complexes]
+    boxes = [voxelize(one, grid, rotation=turn) for one, turn in zip(complexes, turns, strict=True)]
+    return {"voxels": torch.from_numpy(np.stack(boxes))}
 
 
 def voxelize(
