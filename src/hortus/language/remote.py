@@ -179,6 +179,8 @@ class RemoteModel:
 
     def _rank_one(self, text: str, choices: Sequence[str]) -> np.ndarray:
         stripped = text.rstrip()  # spaces at the end of a text go to its choices, as in the local ranking
+        if not stripped:
+            raise DataError("an empty text before choices", do="rank locally: no endpoint takes a separator")
         choices = [text[len(stripped) :] + _DELIMITER + choice for choice in choices]
         prompts = [stripped, *(stripped + choice for choice in choices)]
         scored = [
@@ -186,7 +188,7 @@ class RemoteModel:
             for start in range(0, len(prompts), _FEW)
             for row in self._echoed(prompts[start : start + _FEW])
         ]
-        context = len(scored[0]) if stripped else 1  # an empty prompt is one token, the separator
+        context = len(scored[0])
         sums = []
         for row, choice in zip(scored[1:], choices, strict=True):
             if len(row) <= context:

@@ -59,7 +59,7 @@ class Talk:
         (result,) = self._renderer.render([RenderJob((self._template, None, None), values, "")])
         if isinstance(result, Failure):
             # Templates refuse a talk by calling this name, which the sandbox does not have.
-            if "raise_exception" in result.message:
+            if "raise_exception" in self._template and "not safely callable" in result.message:
                 raise DataError("the chat template refuses this talk", do="let user and assistant alternate")
             raise ArtifactError(f"the chat template failed: {result.message}", do="mend the model's template")
         whole = SEPARATOR.join(result[0])

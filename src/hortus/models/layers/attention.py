@@ -168,7 +168,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor, plan: AttentionPlan, dropo
     Returns:
         (B, T, n, d).
     """
-    if dropout:
+    if dropout or torch.compiler.is_exporting():
         return _attend_written_out(query, key, value, plan, dropout)
     if plan.flexible is not None:
         return plan.flexible(query, key, value).transpose(1, 2)
