@@ -76,6 +76,14 @@ def test_predict_writes_sdf_and_attribution(trained, tmp_path):
     assert (tmp_path / "shares" / "pose-1.pdb").is_file() and (tmp_path / "shares" / "pose-1.svg").is_file()
 
 
+def test_flags_reach_the_settings(place):
+    _, bound, _ = command.app.parse_args(
+        ["train", "S", "--output", "M", "--labels", "L", "--epochs.gcn", "7", "--size", "graph"]
+    )
+    assert bound.arguments["fit"] == FitConfig(size="graph", epochs={"gcn": 7})
+    assert bound.arguments["measured"] == command.Measured(labels=Path("L"))
+
+
 def test_evaluate_shows_baselines(trained, capsys, tmp_path):
     measured = command.Measured(labels=trained / "data" / "labels.csv")
     (tmp_path / "s.json").write_text(json.dumps({"train": ["exa1", "exa2"], "test": ["exa3", "exa2 "]}))

@@ -5,7 +5,6 @@ Lengths are in Å. Only the standard library and the ground are imported.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -175,9 +174,9 @@ class FitConfig:
     """Which networks: full (48 voxels of 1 Å a side), half (24 of 2 Å), graph (no CNN)."""
     validation_share: float = 0.1
     """Share of the training complexes that chooses epochs and calibrates the error, where no split does."""
-    epochs: Mapping[str, int] = field(default_factory=dict)
+    epochs: dict[str, int] = field(default_factory=dict)
     """Epochs by part (cnn, head, gcn); what lacks is as published (100, 100, 300)."""
-    batch: Mapping[str, int] = field(default_factory=dict)
+    batch: dict[str, int] = field(default_factory=dict)
     """Batch sizes by part; what lacks is as published (50, 50, 7)."""
     rotations: bool = False
     """Turn every training complex of the CNN at random, anew each epoch."""
