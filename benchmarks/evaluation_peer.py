@@ -3,6 +3,7 @@
     PEER_PYTHON benchmarks/evaluation_peer.py REQUEST.json
 
 REQUEST: {"model": FOLDER, "tasks": {NAME: FILE.jsonl}, "batch_sizes": [..], "threads": 2, "probe_rows": 60}.
+With "backend": "hortus" the harness drives `HortusModel` instead of its Hugging Face model.
 With several batch sizes the fastest on the first rows is taken. Prints one JSON object: accuracies with all
 digits, seconds of scoring (rows built and model loaded before), the batch size, requests.
 """
@@ -47,25 +48,33 @@ class Timed(HFLM):
         return answers
 
 
-def run(model: Timed, tasks: dict[str, str], limit: int | None) -> tuple[dict[str, Any], float]:
-    model.seconds = 0.0
+def evaluated(model: Any, tasks: dict[str, str], limit: int | None) -> dict[str, Any]:
     found = simple_evaluate(
         model=model,
         tasks=[task(name, path) for name, path in tasks.items()],
         limit=limit,
         bootstrap_iters=0,
-        verbosity="ERROR",
     )
-    results = {
+    return {
         name: {"acc": values["acc,none"], "acc_norm": values["acc_norm,none"]}
         for name, values in found["results"].items()
     }
-    return results, model.seconds
+
+
+def run(model: Timed, tasks: dict[str, str], limit: int | None) -> tuple[dict[str, Any], float]:
+    model.seconds = 0.0
+    return evaluated(model, tasks, limit), model.seconds
 
 
 def main() -> None:
     request = json.loads(Path(sys.argv[1]).read_text())
     torch.set_num_threads(request["threads"])
+    if request.get("backend") == "hortus":
+        from hortus.evaluation.lm_eval_model import HortusModel
+
+        results = evaluated(HortusModel(request["model"], device="cpu"), request["tasks"], None)
+        print(json.dumps({"results": results}))
+        return
     model = Timed(pretrained=request["model"], dtype="float32", device="cpu", batch_size=1)
     probes = {}
     for size in request["batch_sizes"]:

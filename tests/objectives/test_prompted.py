@@ -140,9 +140,9 @@ def test_the_stream_resumes_exactly(settings: PromptedMixtureConfig, tokenizer: 
     state = json.loads(json.dumps(first.state_dict()))
     second = stream()
     second.load_state_dict(state)
+    assert second.truncation == first.truncation
     for position, batch in enumerate(islice(second, 17), start=23):
         assert all(torch.equal(batch[name], whole[position][name]) for name in batch)
-    assert second.truncation == first.truncation or second.truncation.examples > 0
     first.set_epoch(0)
     assert torch.equal(next(iter(first))["labels"], whole[0]["labels"])
 

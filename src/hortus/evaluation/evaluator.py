@@ -138,14 +138,18 @@ class _Runner:
             return VariantResult(variant, scores, texts)
         choices = [document.choices for document in documents]
         log_probabilities = self.asker.rank(inputs, choices)
-        alone = None
-        if self.mutual_info:
-            flat = self.asker.score([choice for mine in choices for choice in mine])
-            alone = np.split(flat, np.cumsum([len(mine) for mine in choices])[:-1])
+        alone = self._unconditional(choices) if self.mutual_info else None
         counting = self._num_tokens if hasattr(self.model, "tokenizer") else None
         return VariantResult(
             variant, choice_scores(documents, log_probabilities, counting, alone), log_probabilities
         )
+
+    def _unconditional(self, choices: Sequence[Sequence[str]]) -> list[np.ndarray]:
+        """Log-probabilities after nothing: of the choice as a text; for an encoder-decoder after no input."""
+        if getattr(getattr(self.model, "network", None), "architecture", "decoder") == "encoder-decoder":
+            return self.asker.rank([""] * len(choices), choices)
+        flat = self.asker.score([choice for mine in choices for choice in mine])
+        return np.split(flat, np.cumsum([len(mine) for mine in choices])[:-1])
 
     def _num_tokens(self, choice: str) -> int:
         if choice not in self._tokens:
