@@ -22,16 +22,17 @@ def finetune(
     json: Annotated[bool, Parameter(name="--json", negative=())] = False,
     config: Annotated[FinetuneConfig | None, Parameter(name="*")] = None,
 ) -> int:
-    """Train a model further: on texts, to classify them, or to find answers in them.
+    """Train a model further: on texts, prompts, to classify, or to find answers.
 
     Parameters
     ----------
     model
         A folder or a hub id.
     task
-        lm (texts in the column text), classify (text, label) or answer (question, context, answer).
+        lm (texts in the column text), classify (text, label), answer (question, context, answer) or
+        prompted (a mixture of prompted datasets).
     data
-        The training rows: jsonl, csv, tsv or parquet.
+        The training rows: jsonl, csv, tsv or parquet; of prompted, the mixture's yaml file.
     output
         Where model/ (the artifact), run/ (checkpoints, metrics.jsonl) and, with adapters, adapter/ go.
     validation
