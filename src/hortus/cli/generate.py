@@ -20,7 +20,7 @@ from hortus.language.config import GenerationConfig
 if TYPE_CHECKING:
     from hortus.language.model import LanguageModel
 
-__all__ = ["GenerationFlags", "generate", "given", "open_model"]
+__all__ = ["GenerationFlags", "generate", "given", "open_model", "read_rows", "write_rows"]
 
 
 def _field_help() -> dict[str, str]:
@@ -106,7 +106,7 @@ def generate(
         rows = read_rows(input)
         opened = open_model(model, device, dtype)
         answers = opened.generate([row["text"] for row in rows], batch_size=batch_size, **options)
-        _write_rows([row | {"generated": new} for row, new in zip(rows, answers, strict=True)], output, json)
+        write_rows([row | {"generated": new} for row, new in zip(rows, answers, strict=True)], output, json)
         return 0
     opened = open_model(model, device, dtype)
     assert text is not None
@@ -119,8 +119,8 @@ def generate(
     return 0
 
 
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The objects of a JSONL file, each with a string "text"; empty lines are skipped.
+def read_rows(path: Path, needed: Sequence[str] = ("text",)) -> list[dict[str, Any]]:
+    """The objects of a JSONL file, each with the needed strings; empty lines are skipped.
 
     Raises:
         DataError: the file cannot be read, or a line (named) is no such object.
@@ -137,13 +137,17 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
             row = json_format.loads(line)
         except json_format.JSONDecodeError as error:
             raise DataError(f"{path} line {number} is not JSON: {error.msg}", do="mend the line") from error
-        if not isinstance(row, dict) or not isinstance(row.get("text"), str):
-            raise DataError(f'{path} line {number} has no "text"', allowed='objects with a string "text"')
+        for name in needed:
+            if not isinstance(row, dict) or not isinstance(row.get(name), str):
+                raise DataError(
+                    f'{path} line {number} has no "{name}"', allowed=f'objects with a string "{name}"'
+                )
         rows.append(row)
     return rows
 
 
-def _write_rows(rows: Sequence[dict[str, Any]], output: Path | None, json: bool) -> None:
+def write_rows(rows: Sequence[dict[str, Any]], output: Path | None, json: bool) -> None:
+    """Lines to a file, or to stdout as lines or as one object."""
     if output is not None:
         with replacing_file(output) as temporary, temporary.open("w", encoding="utf-8") as file:
             for row in rows:

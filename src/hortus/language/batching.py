@@ -13,7 +13,9 @@ from torch import Tensor
 
 from hortus.errors import DataError
 
-__all__ = ["as_texts", "batches_by_length", "pad_left", "pad_right", "tracked"]
+__all__ = ["as_texts", "batches_by_length", "pad_left", "pad_right", "pad_right_masked", "tracked"]
+
+_SMALL = 1024  # tokens up to which a batch may hold more padding: fewer calls are worth more there
 
 
 def as_texts(texts: Any, what: str = "text", single: bool = True) -> list[str]:
@@ -37,25 +39,35 @@ def as_texts(texts: Any, what: str = "text", single: bool = True) -> list[str]:
 
 
 def batches_by_length(
-    lengths: Sequence[int], *, most_rows: int, most_tokens: int, longest_first: bool = True
+    lengths: Sequence[int],
+    *,
+    most_rows: int,
+    most_tokens: int,
+    most_padding: float = 1.0,
+    longest_first: bool = True,
 ) -> Iterator[list[int]]:
     """Indices of rows, neighbours in length together, so that little padding is needed.
 
     Args:
         most_rows: rows a batch.
         most_tokens: tokens a batch, padding included; a longer row comes alone.
+        most_padding: share of padding in a batch, unless it is small.
 
     >>> list(batches_by_length([3, 9, 4, 8], most_rows=2, most_tokens=100))
     [[1, 3], [2, 0]]
     """
     order = sorted(range(len(lengths)), key=lambda row: lengths[row], reverse=longest_first)
     batch: list[int] = []
+    longest = held = 0
     for row in order:
-        longest = max([lengths[row], *(lengths[other] for other in batch)])
-        if batch and (len(batch) == most_rows or longest * (len(batch) + 1) > most_tokens):
+        longest = max(longest, lengths[row])
+        size = longest * (len(batch) + 1)
+        padded = size > _SMALL and size - held - lengths[row] > most_padding * size
+        if batch and (len(batch) == most_rows or size > most_tokens or padded):
             yield batch
-            batch = []
+            batch, longest, held = [], lengths[row], 0
         batch.append(row)
+        held += lengths[row]
     if batch:
         yield batch
 
@@ -73,6 +85,14 @@ def pad_right(rows: Sequence[Sequence[int]], pad_id: int) -> Tensor:
     """(B, T) ids with padding on the right. A causal network needs no mask: nothing real follows it."""
     longest = max(map(len, rows))
     return torch.tensor([list(row) + [pad_id] * (longest - len(row)) for row in rows])
+
+
+def pad_right_masked(rows: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor, Tensor | None]:
+    """(B, T) ids with padding on the right, and the (B, T) mask, 0 at padding; None when there is none."""
+    ids = pad_right(rows, pad_id)
+    if all(len(row) == ids.size(1) for row in rows):
+        return ids, None
+    return ids, torch.tensor([[1] * len(row) + [0] * (ids.size(1) - len(row)) for row in rows])
 
 
 def tracked(batches: Sequence[Any], count: int, progress: bool | None, verb: str) -> Iterable[Any]:

@@ -1,4 +1,4 @@
-"""The token loop of causal networks: prompts in, one token a row and step out.
+"""The token loop: prompts in, one token a row and step out, by decoders and encoder-decoders.
 
 Finished rows leave the batch when half of it has finished: the rest then runs in a smaller one.
 
@@ -14,10 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hortus.language.batching import pad_left
+from hortus.language.batching import pad_left, pad_right_masked
 from hortus.language.config import GenerationConfig
 from hortus.language.sampling import next_tokens
 from hortus.models.decoder import open_decoder
+from hortus.models.t5.session import T5Session
 
 __all__ = ["Row", "continue_rows"]
 
@@ -61,10 +62,9 @@ def continue_rows(
     if not running:
         return
     device = next(network.parameters()).device
-    ids, mask = pad_left([row.prompt for row in running], pad_id)
-    decoder = open_decoder(network, len(running), ids.size(1) + max(row.room for row in running) - 1)
-    logits = decoder.prefill(ids.to(device), None if mask is None else mask.to(device))
-    seen = _seen(running, logits) if config.repetition_penalty != 1 else None
+    begin = _begin_targets if network.architecture == "encoder-decoder" else _begin
+    decoder, logits = begin(network, running, pad_id, device)
+    seen = _seen(network, running, logits) if config.repetition_penalty != 1 else None
     while True:
         if logits.size(1) > num_tokens:
             logits[:, num_tokens:] = -torch.inf
@@ -87,6 +87,24 @@ def continue_rows(
         logits = decoder.step(chosen)
 
 
+def _begin(network: Any, rows: Sequence[Row], pad_id: int, device: torch.device) -> tuple[Any, Tensor]:
+    """A decoder that has read the prompts, and the logits (B, V) of what follows them."""
+    ids, mask = pad_left([row.prompt for row in rows], pad_id)
+    decoder = open_decoder(network, len(rows), ids.size(1) + max(row.room for row in rows) - 1)
+    return decoder, decoder.prefill(ids.to(device), None if mask is None else mask.to(device))
+
+
+def _begin_targets(
+    network: Any, rows: Sequence[Row], pad_id: int, device: torch.device
+) -> tuple[Any, Tensor]:
+    """A session that has read the sources and the start token, and the logits (B, V) of the first token."""
+    ids, mask = pad_right_masked([row.prompt for row in rows], pad_id)
+    mask = None if mask is None else mask.to(device)
+    session = T5Session(network, ids.to(device), mask, capacity=max(row.room for row in rows))
+    start = network.config.decoder_start_token_id or 0
+    return session, session.step(torch.full((len(rows),), start, device=device))
+
+
 def _uniforms(rows: Sequence[Row]) -> Tensor:
     """(B,) the uniform number of each row's next token; a finished row repeats its last one."""
     return torch.stack([row.uniforms[min(len(row.tokens), row.uniforms.numel() - 1)] for row in rows])
@@ -101,9 +119,12 @@ def _add(row: Row, token: int, ends: Collection[int]) -> Iterator[tuple[Row, int
     row.finished = row.finished or len(row.tokens) >= row.room
 
 
-def _seen(rows: Sequence[Row], logits: Tensor) -> Tensor:
-    """(B, V) true at the tokens of each prompt."""
+def _seen(network: Any, rows: Sequence[Row], logits: Tensor) -> Tensor:
+    """(B, V) true at the tokens of each prompt; of an encoder-decoder's text, at its start token."""
     seen = torch.zeros(logits.shape, dtype=torch.bool, device=logits.device)
+    if network.architecture == "encoder-decoder":
+        seen[:, network.config.decoder_start_token_id or 0] = True
+        return seen
     for index, row in enumerate(rows):
         seen[index, torch.tensor(row.prompt, device=logits.device)] = True
     return seen

@@ -1,57 +1,45 @@
 """`LanguageModel`: a network, its tokenizer and its settings behind text-in, text-or-scores-out methods.
 
 The methods here check and cut texts and put answers back into the order in which they were asked; the work
-on tokens is in `generation` and `scoring`, which know causal networks.
+on tokens is in the modules beside this one: `generation` writes, `scoring` (decoders) and `sources`
+(encoder-decoders) rank, `states` embeds; what encoders fill, classify and answer is in `understanding`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
-import torch
 
-from hortus.artifact import ModelCard, read_config, read_json, write_json
-from hortus.config import load_yaml
-from hortus.device import choose_device, choose_dtype
-from hortus.errors import ArtifactError, ConfigError, DataError
+from hortus.errors import ConfigError, DataError
 from hortus.language.batching import as_texts, batches_by_length, tracked
 from hortus.language.chat import plain_prompt, render_template
 from hortus.language.config import GenerationConfig
 from hortus.language.generation import Row, continue_rows
 from hortus.language.reading import Reader
 from hortus.language.sampling import uniform_numbers
-from hortus.language.scoring import (
-    TextScores,
-    mean_states,
-    score_choices,
-    score_tokens,
-    split_choice,
-    windows,
-)
-from hortus.models import load_network, save_network
-from hortus.tokenizer import Tokenizer
+from hortus.language.scoring import TextScores, score_choices, score_tokens, split_choice, windows
+from hortus.language.sources import score_targets
+from hortus.language.states import mean_states
+from hortus.language.understanding import Understanding
 
 __all__ = ["LanguageModel"]
 
 _DELIMITER = " "  # between a text and its choice
-_LONGEST = 2048  # where nothing is stored: the length that every published BLOOM was trained with
-_LENGTH_KEYS = ("max_position_embeddings", "n_positions", "seq_length")
-_UNLIMITED = 10**9  # transformers stores 1e30 for "not known"
 
 
-class LanguageModel:
+class LanguageModel(Understanding):
     """Text in, text or scores out.
 
     Args:
-        network: a causal network of `hortus.models`.
+        network: a network of `hortus.models`. Decoders and encoder-decoders generate and rank, decoders
+            score, encoders fill masks and, with the right head, classify or answer; all embed.
         tokenizer: its tokenizer.
         generation_config: settings that `generate` starts from.
         card: the model card that `save` writes.
-        max_length: the most tokens of a text, prompt and continuation together; None takes the tokenizer's
-            `model_max_length`, else 2048.
+        max_length: the most tokens of a text, for a decoder prompt and continuation together; None takes
+            the tokenizer's `model_max_length`, else the network's positions, else 2048.
         recipe: how the model was made; `save` writes it again.
 
     Raises:
@@ -70,101 +58,6 @@ class LanguageModel:
     0
     """
 
-    def __init__(
-        self,
-        network: Any,
-        tokenizer: Tokenizer,
-        generation_config: GenerationConfig | None = None,
-        card: ModelCard | None = None,
-        *,
-        max_length: int | None = None,
-        recipe: dict[str, Any] | None = None,
-    ):
-        if tokenizer.vocab_size > network.config.vocab_size:
-            raise ArtifactError(
-                f"the tokenizer has {tokenizer.vocab_size} ids",
-                allowed=f"at most {network.config.vocab_size}, the rows of the network's embedding",
-                do="use the tokenizer that the network was trained with",
-            )
-        self.network = network.eval()
-        self.tokenizer = tokenizer
-        self.generation_config = generation_config or GenerationConfig()
-        self.card = card or ModelCard(name=self.kind, kind=self.kind)
-        self.max_length = max_length or _stored_length(tokenizer.settings) or _LONGEST
-        self.recipe = recipe
-
-    @classmethod
-    def load(
-        cls,
-        folder: str | Path,
-        device: str = "auto",
-        dtype: str = "auto",
-        max_length: int | None = None,
-    ) -> LanguageModel:
-        """Open an artifact folder; `hortus.load` does it for hub ids too.
-
-        Args:
-            device: auto, cpu, cuda, cuda:N or mps.
-            dtype: auto, float32, bfloat16 or float16. "auto" keeps float32 weights as they are and takes
-                stored half-precision ones to the format that the device multiplies in.
-            max_length: the most tokens of a text; None takes what the folder says, else 2048.
-
-        Raises:
-            ArtifactError: a file is missing or corrupt, or the parts do not fit together.
-        """
-        folder = Path(folder)
-        place = choose_device(device)
-        network = load_network(folder)
-        stored = next(network.parameters()).dtype
-        wanted = stored if dtype == "auto" and stored == torch.float32 else choose_dtype(dtype, place)
-        recipe = folder / "recipe.yaml"
-        tokenizer = Tokenizer.load(folder)
-        template = folder / "chat_template.jinja"
-        if template.is_file():
-            tokenizer.settings.setdefault("chat_template", template.read_text(encoding="utf-8"))
-        return cls(
-            network.to(device=place, dtype=wanted),
-            tokenizer,
-            GenerationConfig.read(folder),
-            ModelCard.read(folder),
-            max_length=max_length or _stored_length(read_config(folder)),
-            recipe=load_yaml(recipe) if recipe.is_file() else None,
-        )
-
-    def save(self, folder: str | Path) -> None:
-        """Write an artifact folder that hortus and transformers open, whole or not at all."""
-        save_network(self.network, folder, self.card, recipe=self.recipe, extra=self._write_rest)
-
-    def _write_rest(self, folder: Path) -> None:
-        self.tokenizer.save(folder)
-        settings = folder / "tokenizer_config.json"
-        write_json(settings, read_json(settings) | {"model_max_length": self.max_length})
-        ids = self.tokenizer
-        self.generation_config.write(
-            folder, bos_token_id=ids.bos_id, eos_token_id=ids.eos_id, pad_token_id=ids.pad_id
-        )
-
-    @property
-    def kind(self) -> str:
-        """The model_type of the network's family."""
-        return str(self.network.model_type)
-
-    @property
-    def device(self) -> torch.device:
-        """Where the network is."""
-        return next(self.network.parameters()).device
-
-    @property
-    def separator_id(self) -> int:
-        """The token between documents in training, which stands before a text's first token."""
-        for index in (self.tokenizer.eos_id, self.tokenizer.bos_id, self.network.config.eos_token_id):
-            if index is not None:
-                return index
-        raise ArtifactError(
-            "neither tokenizer nor config names an end-of-text token",
-            do="add eos_token to tokenizer_config.json",
-        )
-
     @overload
     def generate(self, text: str, **options: Any) -> str: ...
     @overload
@@ -182,8 +75,9 @@ class LanguageModel:
         """Continue one text or a list of texts.
 
         Args:
-            text: an empty text starts where a document starts.
-            truncate: cut the beginning off prompts that are too long instead of refusing them.
+            text: an empty text starts where a document starts. An encoder-decoder reads the text, with
+                what its tokenizer puts around texts, and writes a new one.
+            truncate: cut prompts that are too long instead of refusing them.
             parse_special: read special tokens that the text spells out as those tokens.
             batch_size: texts run together, chosen by length.
             progress: show a bar on stderr; None shows it above a hundred texts.
@@ -198,6 +92,7 @@ class LanguageModel:
             DataError: not text, or a prompt that leaves no room within `max_length`.
         """
         texts = as_texts(text)
+        self._require("generate", "decoder", "encoder-decoder")
         config = self.generation_config.replaced(**options)
         rows = self._rows(texts, config, truncate, parse_special)
         readers = [Reader(self.tokenizer, row, config.stop) for row in rows]
@@ -220,6 +115,7 @@ class LanguageModel:
 
         No piece ends inside a character, and no part of a stop string is ever yielded.
         """
+        self._require("generate", "decoder", "encoder-decoder")
         config = self.generation_config.replaced(**options)
         (row,) = self._rows(as_texts([text], single=False), config, truncate, parse_special)
         return self._pieces(row, config)
@@ -265,6 +161,8 @@ class LanguageModel:
     def _rows(
         self, texts: Sequence[str], config: GenerationConfig, truncate: bool, parse_special: bool
     ) -> list[Row]:
+        if self.network.architecture == "encoder-decoder":
+            return self._sources(texts, config, truncate, parse_special)
         prompts = self.tokenizer.encode_batch(texts, parse_special=parse_special)
         if truncate:
             # Room for the new tokens is made at the prompt's cost, but at most half of it.
@@ -275,24 +173,45 @@ class LanguageModel:
         rooms = [min(config.max_new_tokens, self.max_length - len(prompt)) for prompt in prompts]
         return [Row(*parts) for parts in zip(prompts, uniforms, rooms, strict=True)]
 
+    def _sources(
+        self, texts: Sequence[str], config: GenerationConfig, truncate: bool, parse_special: bool
+    ) -> list[Row]:
+        encoded = self.tokenizer.encode_batch(texts, add_special=True, parse_special=parse_special)
+        prompts = [self._cut(row, self.max_length, truncate) or [self.separator_id] for row in encoded]
+        uniforms = uniform_numbers(prompts, max(config.max_new_tokens, 1), config.seed)
+        rooms = [min(config.max_new_tokens, self.max_length)] * len(prompts)
+        return [Row(*parts) for parts in zip(prompts, uniforms, rooms, strict=True)]
+
     @overload
     def rank(  # type: ignore[overload-overlap]  # a str is a sequence of str, but the first one is tried first
-        self, text: str, choices: Sequence[str], *, truncate: bool = False
+        self, text: str, choices: Sequence[str], *, truncate: bool = False, progress: bool | None = None
     ) -> np.ndarray: ...
     @overload
     def rank(
-        self, text: Sequence[str], choices: Sequence[Sequence[str]], *, truncate: bool = False
+        self,
+        text: Sequence[str],
+        choices: Sequence[Sequence[str]],
+        *,
+        truncate: bool = False,
+        progress: bool | None = None,
     ) -> list[np.ndarray]: ...
     def rank(
-        self, text: str | Sequence[str], choices: Sequence[Any], *, truncate: bool = False
+        self,
+        text: str | Sequence[str],
+        choices: Sequence[Any],
+        *,
+        truncate: bool = False,
+        progress: bool | None = None,
     ) -> np.ndarray | list[np.ndarray]:
-        """Log-probability of each choice after the text and one space.
+        """Log-probability of each choice given the text, which is run once for all of its choices.
 
-        Tokens as in lm-evaluation-harness, no end token; the text is run once for all its choices.
+        A decoder continues the text and one space: tokens as in lm-evaluation-harness, no end token. An
+        encoder-decoder writes the choice and the end token after reading the text alone, as T0 does.
 
         Args:
             text: one text with a list of choices, or a list of texts with as many lists of choices.
-            truncate: cut the beginning off texts that are too long instead of refusing them.
+            truncate: cut texts that are too long instead of refusing them.
+            progress: show a bar on stderr; None shows it above a hundred texts.
 
         Returns:
             (number of choices,) fp64 in nats, in the order of `choices`; a list of such arrays for a list.
@@ -300,6 +219,7 @@ class LanguageModel:
         Raises:
             DataError: not text, as many texts as lists of choices are not given, or a text is too long.
         """
+        self._require("rank", "decoder", "encoder-decoder")
         texts = as_texts(text)
         lists = [choices] if isinstance(text, str) else list(choices)
         if len(lists) != len(texts):
@@ -307,9 +227,11 @@ class LanguageModel:
                 f"{len(texts)} texts and {len(lists)} lists of choices", allowed="one list of choices a text"
             )
         lists = [as_texts(mine, what="choices", single=False) for mine in lists]
-        pairs = [self._split(one, mine, truncate) for one, mine in zip(texts, lists, strict=True)]
-        contexts = [context for context, _ in pairs]
-        arrays = score_choices(self.network, contexts, [mine for _, mine in pairs], self._pad_id)
+        decoder = self.network.architecture == "decoder"
+        split, score = (self._split, score_choices) if decoder else (self._targets, score_targets)
+        pairs = [split(one, mine, truncate) for one, mine in zip(texts, lists, strict=True)]
+        contexts, tokens = [context for context, _ in pairs], [mine for _, mine in pairs]
+        arrays = score(self.network, contexts, tokens, self._pad_id, progress)
         return arrays[0] if isinstance(text, str) else arrays
 
     def _split(self, text: str, choices: Sequence[str], truncate: bool) -> tuple[list[int], list[list[int]]]:
@@ -321,6 +243,16 @@ class LanguageModel:
             raise DataError(f"a choice has {longest} tokens", allowed=f"{self.max_length - 1} or fewer")
         # The last token of a choice is predicted, never read.
         return self._cut(context, self.max_length - max(longest - 1, 0), truncate), split
+
+    def _targets(
+        self, text: str, choices: Sequence[str], truncate: bool
+    ) -> tuple[list[int], list[list[int]]]:
+        source = self._cut(self.tokenizer.encode(text), self.max_length, truncate) or [self.separator_id]
+        targets = [[*row, self.separator_id] for row in self.tokenizer.encode_batch(choices)]
+        longest = max(map(len, targets), default=0)
+        if longest > self.max_length:
+            raise DataError(f"a choice has {longest} tokens", allowed=f"{self.max_length} or fewer")
+        return source, targets
 
     def score(
         self, texts: Sequence[str], *, overlap: int | None = None, progress: bool | None = None
@@ -338,6 +270,7 @@ class LanguageModel:
             (log_probabilities in nats, num_tokens), one entry a text; bits per byte of a text are
             -log_probability / ln 2 / number of bytes.
         """
+        self._require("score", "decoder")
         texts = as_texts(texts, single=False)
         overlap = self.max_length // 4 if overlap is None else overlap
         if not 0 <= overlap < self.max_length:
@@ -357,8 +290,14 @@ class LanguageModel:
             np.add.at(sums, [p[0] for p in block], scores)
         return TextScores(sums, np.array([len(row) - 1 for row in tokens], dtype=np.int64))
 
-    def embed(self, texts: str | Sequence[str], *, truncate: bool = False) -> np.ndarray:
-        """The mean of the last layer's states over a text's tokens.
+    def embed(
+        self, texts: str | Sequence[str], *, truncate: bool = False, progress: bool | None = None
+    ) -> np.ndarray:
+        """The mean of the last layer's states over a text's tokens, for an encoder those that frame it too.
+
+        Args:
+            truncate: cut texts that are too long instead of refusing them.
+            progress: show a bar on stderr; None shows it above a hundred texts.
 
         Returns:
             (D,) fp32 for a string, (number of texts, D) for a list.
@@ -366,31 +305,12 @@ class LanguageModel:
         Raises:
             DataError: not text, or longer than `max_length`.
         """
-        encoded = self.tokenizer.encode_batch(as_texts(texts))
-        rows = [self._cut(row, self.max_length, truncate) or [self.separator_id] for row in encoded]
-        means = mean_states(self.network, rows, self._pad_id)
+        listed = as_texts(texts)
+        if self.network.architecture == "encoder":
+            rows, _ = self._framed(listed, truncate)
+        else:
+            special = self.network.architecture == "encoder-decoder"
+            encoded = self.tokenizer.encode_batch(listed, add_special=special)
+            rows = [self._cut(row, self.max_length, truncate) or [self.separator_id] for row in encoded]
+        means = mean_states(self.network, rows, self._pad_id, progress)
         return means[0] if isinstance(texts, str) else means
-
-    @property
-    def _pad_id(self) -> int:
-        # Padding is never attended to, so any id does.
-        return 0 if self.tokenizer.pad_id is None else self.tokenizer.pad_id
-
-    def _cut(self, row: list[int], most: int, truncate: bool) -> list[int]:
-        """The last `most` tokens of a row; more are an error unless `truncate`."""
-        if len(row) > most and not truncate:
-            raise DataError(
-                f"a text has {len(row)} tokens",
-                allowed=f"{most} or fewer (max_length={self.max_length})",
-                do="shorten it, or pass truncate=True to cut its beginning off",
-            )
-        return row[-most:]
-
-
-def _stored_length(settings: dict[str, Any]) -> int | None:
-    """The longest text that a config.json or tokenizer_config.json allows, if it says."""
-    for key in (*_LENGTH_KEYS, "model_max_length"):
-        value = settings.get(key)
-        if isinstance(value, int | float) and 0 < value < _UNLIMITED:
-            return int(value)
-    return None

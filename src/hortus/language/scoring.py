@@ -1,4 +1,4 @@
-"""Log-probabilities of texts and of choices, and embeddings, by causal networks.
+"""Log-probabilities of texts and of choices by causal networks.
 
 Choices are tokenised as lm-evaluation-harness does it, so that scores can be compared with published ones:
 spaces at the end of the context go to the choice, then whole = encode(context + choice) and the choice's
@@ -18,10 +18,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hortus.language.batching import batches_by_length, pad_left, pad_right
+from hortus.language.batching import batches_by_length, pad_left, pad_right, tracked
 from hortus.models.decoder import open_decoder
 
-__all__ = ["TextScores", "mean_states", "score_choices", "score_tokens", "split_choice", "windows"]
+__all__ = ["TextScores", "score_choices", "score_tokens", "split_choice", "windows"]
 
 _MOST_ROWS = 64
 _MOST_TOKENS = 8192  # of one batch: about 4 x width x 8192 x 4 bytes of activations
@@ -114,6 +114,7 @@ def score_choices(
     contexts: Sequence[Sequence[int]],
     choices: Sequence[Sequence[Sequence[int]]],
     pad_id: int,
+    progress: bool | None = None,
 ) -> list[np.ndarray]:
     """Log-probabilities of every context's choices; a context is run once for all of them.
 
@@ -128,7 +129,10 @@ def score_choices(
     lengths = [
         len(context) + max(map(len, mine), default=0) for context, mine in zip(contexts, choices, strict=True)
     ]
-    for batch in batches_by_length(lengths, most_rows=_MOST_ROWS, most_tokens=_MOST_TOKENS):
+    batches = list(
+        batches_by_length(lengths, most_rows=_MOST_ROWS, most_tokens=_MOST_TOKENS, most_padding=0.1)
+    )
+    for batch in tracked(batches, len(contexts), progress, "rank"):
         ids, mask = pad_left([contexts[i] for i in batch], pad_id)
         flat = [(n, choice) for n, i in enumerate(batch) for choice in choices[i]]
         scores = _score_continuations(network, ids, mask, flat, pad_id)
@@ -165,24 +169,6 @@ def _score_continuations(
         scores = token_log_probabilities(network, hidden[at, time], tokens[at, time + 1])
         np.add.at(sums, np.asarray(part)[at.cpu().numpy()], scores)
     return sums
-
-
-@torch.inference_mode()
-def mean_states(network: Any, rows: Sequence[Sequence[int]], pad_id: int) -> np.ndarray:
-    """Mean of the last layer's states over each row's tokens.
-
-    Returns:
-        (len(rows), D) fp32.
-    """
-    result = np.zeros((len(rows), network.config.hidden_size), dtype=np.float32)
-    lengths = [len(row) for row in rows]
-    for batch in batches_by_length(lengths, most_rows=_MOST_ROWS, most_tokens=_MOST_TOKENS):
-        ids = pad_right([rows[i] for i in batch], pad_id).to(_device(network))
-        sizes = torch.tensor([lengths[i] for i in batch], device=ids.device)[:, None]
-        real = torch.arange(ids.size(1), device=ids.device) < sizes  # (B, T)
-        hidden = network.hidden(ids).float().masked_fill(~real[:, :, None], 0)
-        result[batch] = (hidden.sum(1) / sizes).cpu().numpy()
-    return result
 
 
 def _device(network: Any) -> torch.device:
