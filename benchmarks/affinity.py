@@ -302,7 +302,7 @@ def main() -> None:
             print(f"memory: {row}")
             continue
         number = 8 if name == "cnn" else len(complexes)
-        row |= {"complexes": number, "ratio": row["peer"] / row["ours"], "target": TARGETS[name]}
+        row |= {"complexes": number, "ratio": row["peer"] / row["ours"], "target": TARGETS.get(name)}
         print(f"{name}: {1e3 * row['ours'] / number:.2f} ms a complex, {row['ratio']:.1f} x the peer")
     RESULTS.parent.mkdir(exist_ok=True)
     machine = describe_machine()
