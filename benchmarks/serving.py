@@ -60,7 +60,7 @@ def main() -> None:
     if options.row == "gguf":
         from hortus.language.export.gguf import _write
 
-        _write(LanguageModel(Bloom(BloomConfig()), _tokenizer(300)), options.file, "q8_0")
+        _write(LanguageModel(_network(BloomConfig()), _tokenizer(300)), options.file, "q8_0")
         return
     rows = {
         "decode": lambda: decode(options.rounds),
@@ -79,7 +79,7 @@ def decode(rounds: int) -> dict[str, Any]:
     import transformers
 
     config = BloomConfig()
-    network = Bloom(config).eval()
+    network = _network(config)
     with torch.device("meta"):
         peer = transformers.BloomForCausalLM(
             transformers.BloomConfig(**_peer_shape(config), dtype=torch.float32)
@@ -93,10 +93,12 @@ def decode(rounds: int) -> dict[str, Any]:
     ours, theirs = _milliseconds(network, prompt), _peer_milliseconds(peer, prompt)
     taken: dict[str, list[float]] = {"transformers float32": [], "ours float32": []}
     written = {}
+    _note("built")
     for _ in range(rounds):
         for side, run in (("transformers float32", theirs), ("ours float32", ours)):
             milliseconds, written[side] = run()
             taken[side].append(milliseconds)
+            _note(f"{side} {milliseconds:.1f} ms a token")
     if written["transformers float32"] != written["ours float32"]:
         raise SystemExit("the two sides write different tokens")
     sizes = {"ours float32": 4, "ours int8": 1, "ours bfloat16": 2}
@@ -105,7 +107,9 @@ def decode(rounds: int) -> dict[str, Any]:
     for packing in ("bfloat16", "int8"):
         packed = _repacked(network, packing)
         run = _milliseconds(packed, prompt)
+        _note(f"packed as {packing}")
         taken[f"ours {packing}"] = [run()[0] for _ in range(rounds)]
+        _note(f"{taken[f'ours {packing}']} ms a token")
     gigabytes = _read_speed()
     medians = {side: statistics.median(values) for side, values in taken.items()}
     limits = {side: config.num_parameters * size / gigabytes / 1e6 for side, size in sizes.items()}
@@ -118,6 +122,26 @@ def decode(rounds: int) -> dict[str, Any]:
         "read_gigabytes_a_second": gigabytes,
         "all": taken,
     }
+
+
+@torch.no_grad()
+def _network(config: BloomConfig) -> Bloom:
+    """Random weights, quickly: half a thousand million draws would take longer than the measurement."""
+    with torch.device("meta"):
+        network = Bloom(config)
+    network.to_empty(device="cpu")
+    block = 0.02 * torch.randn(2**20 + 7919)  # no multiple of a row, so that no two rows are equal
+    for name, parameter in network.named_parameters():
+        if "norm" in name:
+            parameter.fill_(0.0 if name.endswith("bias") else 1.0)
+            continue
+        for piece in parameter.view(-1).split(block.numel()):
+            piece.copy_(block[: piece.numel()])
+    return network.eval()
+
+
+def _note(what: str) -> None:
+    print(f"{time.process_time():6.1f} s of processor time: {what}", file=sys.stderr, flush=True)
 
 
 def _peer_shape(config: BloomConfig) -> dict[str, Any]:
@@ -199,7 +223,7 @@ print(json.dumps(taken))
 
 def llama(file: Path, python: Path, rounds: int) -> dict[str, Any]:
     """Milliseconds a token: llama.cpp with q8_0, ours with int8 weights."""
-    network = Bloom(BloomConfig()).eval()
+    network = _network(BloomConfig())
     pack_network(network, "int8")
     run = _milliseconds(network, torch.randint(network.config.vocab_size, (1, PROMPT)))
     ours, theirs = [], []

@@ -83,7 +83,8 @@ def test_llama_cpp_writes_the_same_tokens(make_model, tmp_path) -> None:
     import llama_cpp
 
     model = make_model(**WIDE)
-    assert "llama.cpp" in export_gguf(model, tmp_path / "m.gguf").readers
+    result = export_gguf(model, tmp_path / "m.gguf")
+    assert "llama.cpp" in result.readers and result.difference < 1e-2
     llama = llama_cpp.Llama(str(tmp_path / "m.gguf"), n_ctx=128, verbose=False)
     text = "The quick brown é 敏捷"
     assert llama.tokenize(text.encode(), add_bos=False) == model.tokenizer.encode(text)
@@ -98,7 +99,7 @@ def test_what_reads_differently_is_not_kept(make_model, tmp_path, monkeypatch) -
     with pytest.raises(ArtifactError, match="differ"):
         export_gguf(model, tmp_path / "m.gguf")
     monkeypatch.setitem(comparison.TOLERANCES, "float16", 0.0)
-    with pytest.raises(ArtifactError, match="float16"):
+    with pytest.raises(ArtifactError, match="differ"):
         export_hugging_face(model, tmp_path / "out", "float16")
     assert not list(tmp_path.iterdir())
 
@@ -121,7 +122,7 @@ def test_the_command(make_model, tmp_path, capsys) -> None:
         main([*arguments, "--json"])
     assert not end.value.code
     printed = json.loads(capsys.readouterr().out)
-    assert printed["difference"] < 1e-4 and (tmp_path / "m.gguf").is_file()
+    assert printed["difference"] < 1e-2 and (tmp_path / "m.gguf").is_file()
     with pytest.raises(SystemExit) as end:
         main(["export", str(tmp_path / "model"), "--to", "onnx", "--weights", "q8_0", "--output", "x"])
     assert end.value.code == 2

@@ -39,6 +39,7 @@ from hortus.serving.choosing import choose, score_tokens
 from hortus.serving.config import ServingConfig
 from hortus.serving.metrics import Metrics
 from hortus.serving.sequence import Text, TextRequest, TokenScore, Update
+from hortus.serving.served import own_weights
 from hortus.serving.waiting import FairQueue
 
 __all__ = ["BusyError", "Engine"]
@@ -70,6 +71,7 @@ class Engine:
 
     def __init__(self, model: LanguageModel, config: ServingConfig, metrics: Metrics | None = None):
         self.model, self.config = model, config
+        own_weights(model.network)
         self.decoder: PagedDecoder | None = None
         num_blocks = config.num_blocks(position_bytes(model)) if writes_together(model) else 0
         if num_blocks:

@@ -14,7 +14,6 @@ from hortus.serving.answerer import Answerer
 from hortus.serving.app import Service, create_app
 from hortus.serving.config import ServingConfig
 from hortus.serving.engine import Engine
-from hortus.serving.served import own_weights
 
 __all__ = ["Server", "serve"]
 
@@ -68,7 +67,6 @@ def serve(
         answerer: what prepares the questions of chats.
         announce: called with the server's address once it listens.
     """
-    own_weights(model.network)
     name = config.name or (folder.name if folder is not None else model.card.name)
     with Engine(model, config) as engine:
         server = Server(Service(engine, name, folder, answerer))

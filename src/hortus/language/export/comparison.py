@@ -32,13 +32,21 @@ class Comparison(NamedTuple):
     readers: tuple[str, ...]
 
 
-def probe_inputs(vocab_size: int, longest: int, seed: int = 0) -> list[tuple[torch.Tensor, torch.Tensor]]:
+class Probe(NamedTuple):
+    """What the random texts look like: ids below `vocab_size`, at most `longest` tokens, padded or not."""
+
+    vocab_size: int
+    longest: int
+    padded: bool = True
+
+
+def probe_inputs(probe: Probe) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """(B, T) ids and masks of three shapes: one text, several, and several padded on the left."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(0)
     probes = []
-    for batch, length, padding in ((1, 7, 0), (3, 19, 0), (2, 12, 5)):
-        length = max(2, min(length, longest))
-        ids = torch.randint(vocab_size, (batch, length), generator=generator)
+    for batch, length, padding in ((1, 7, 0), (3, 19, 0), (2, 12, 5 if probe.padded else 0)):
+        length = max(2, min(length, probe.longest))
+        ids = torch.randint(probe.vocab_size, (batch, length), generator=generator)
         mask = torch.ones_like(ids)
         mask[0, : min(padding, length - 1)] = 0
         probes.append((ids, mask))
@@ -49,26 +57,22 @@ def probe_inputs(vocab_size: int, longest: int, seed: int = 0) -> list[tuple[tor
 def compare(
     run: Callable[..., Any],
     theirs: Callable[[torch.Tensor, torch.Tensor], np.ndarray],
-    vocab_size: int,
-    longest: int,
-    dtype: str,
+    probe: Probe,
+    tolerance: float,
     reader: str,
-    padded: bool = True,
 ) -> Comparison:
     """Compare logits of the original and of what was written.
 
     Args:
         run: (ids, mask) -> (B, T, V) logits of the original, a tensor.
         theirs: the same of the written file, an array.
-        padded: whether the reader takes padded batches.
+        tolerance: allowed difference over the largest logit.
 
     Raises:
-        ArtifactError: they differ by more than the format's rounding.
+        ArtifactError: they differ by more.
     """
     worst, same, count, scale = 0.0, 0, 0, 0.0
-    for ids, mask in probe_inputs(vocab_size, longest):
-        if not padded and not bool(mask.all()):
-            continue
+    for ids, mask in probe_inputs(probe):
         expected = run(ids, mask).float().cpu().numpy()
         given = theirs(ids, mask).astype(np.float32)
         real = mask.numpy().astype(bool)[:, -expected.shape[1] :]
@@ -78,10 +82,10 @@ def compare(
         same += int((expected.argmax(-1) == given.argmax(-1)).sum())
         count += len(expected)
     result = Comparison(worst / max(scale, 1e-30), same / count, (reader,))
-    if not result.difference <= TOLERANCES[dtype]:  # also when it is not a number
+    if not result.difference <= tolerance:  # also when it is not a number
         raise ArtifactError(
             f"{reader} reads logits that differ by {result.difference:.2g} of the largest",
-            allowed=f"{TOLERANCES[dtype]:g} in {dtype}",
+            allowed=f"{tolerance:g}",
             do="the file was not kept; please report this with the model's config.json",
         )
     return result

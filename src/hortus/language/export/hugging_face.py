@@ -13,7 +13,7 @@ from torch import Tensor
 
 from hortus.artifact import replacing_folder
 from hortus.errors import ConfigError
-from hortus.language.export.comparison import Comparison, compare
+from hortus.language.export.comparison import TOLERANCES, Comparison, Probe, compare
 from hortus.language.model import LanguageModel
 from hortus.models import load_network
 
@@ -36,22 +36,15 @@ def export_hugging_face(model: LanguageModel, folder: str | Path, dtype: str = "
         raise ConfigError(f"dtype={dtype!r}", allowed=", ".join(_DTYPES))
     written = copy.copy(model)
     written.network = copy.deepcopy(model.network).to(_DTYPES[dtype])
-    vocab_size = model.network.config.vocab_size
     with replacing_folder(folder) as temporary:
         written.save(temporary)
         again = load_network(temporary, torch.float32)
         read: dict[str, Any] = {"hortus": again}
         if (peer := _transformers(temporary, model.kind)) is not None:
             read["transformers"] = peer
+        probe = Probe(model.network.config.vocab_size, model.max_length)
         results = [
-            compare(
-                model.network,
-                _reading(network),
-                vocab_size,
-                model.max_length,
-                dtype,
-                reader,
-            )
+            compare(model.network, _reading(network), probe, TOLERANCES[dtype], reader)
             for reader, network in read.items()
         ]
     worst = max(results, key=lambda result: result.difference)

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from hortus.artifact import replacing_folder
 from hortus.errors import ConfigError
-from hortus.language.export.comparison import Comparison, compare
+from hortus.language.export.comparison import TOLERANCES, Comparison, Probe, compare
 from hortus.language.model import LanguageModel
 from hortus.registry import require
 
@@ -64,7 +64,8 @@ def export_onnx(model: LanguageModel, folder: str | Path) -> Comparison:
         def theirs(ids: Tensor, mask: Tensor) -> np.ndarray:
             return session.run(None, {"input_ids": ids.numpy(), "attention_mask": mask.numpy()})[0]
 
-        return compare(network, theirs, vocab_size, model.max_length, "float32", "onnxruntime")
+        probe = Probe(vocab_size, model.max_length)
+        return compare(network, theirs, probe, TOLERANCES["float32"], "onnxruntime")
 
 
 def _write(graph: nn.Module, path: Path, vocab_size: int) -> None:

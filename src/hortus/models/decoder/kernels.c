@@ -63,6 +63,8 @@ typedef struct {
 typedef struct {
     int64_t rows, scored, width; /* width: blocks a table has room for */
     const int64_t *tokens, *positions, *first, *tables;
+    float *wide; /* room for four weight rows as fp32, a thread */
+    int64_t stride;
 } Batch;
 
 INLINE float sum_of(vec v) {
@@ -137,12 +139,13 @@ INLINE float weight_at(const char *w, int64_t i, const int type) {
     return wide.value;
 }
 
-/* N weight rows from o on times M input rows: N M sums in registers; N, M and type constant in every call. */
-INLINE void tile(const Operation *op, int64_t o, int64_t row, const int N, const int M, const int type,
-                 const int ahead) {
-    const int size = type == FLOAT32 ? 4 : type == BFLOAT16 ? 2 : 1;
+#define BYTES(type) ((type) == FLOAT32 ? 4 : (type) == BFLOAT16 ? 2 : 1)
+
+/* The N weight rows w, numbered from o on, times M input rows: N M sums in registers; N, M and type are
+   constant in every call. */
+INLINE void tile(const Operation *op, const char *w, int64_t o, int64_t row, const int N, const int M,
+                 const int type, const int ahead) {
     int64_t k = op->in, i = 0;
-    const char *w = (const char *)op->weight + o * k * size;
     const float *x = op->input + row * k;
     vec sums[3][4];
     memset(sums, 0, sizeof sums);
@@ -151,7 +154,7 @@ INLINE void tile(const Operation *op, int64_t o, int64_t row, const int N, const
         for (int m = 0; m < M; m++) inputs[m] = LOAD(x + m * k + i);
         for (int r = 0; r < N; r++) {
             vec weights = weights_at(w, r * k + i, type);
-            if (ahead) __builtin_prefetch(w + ((r + 4) * k + i) * size);
+            if (ahead) __builtin_prefetch(w + ((r + 4) * k + i) * BYTES(type));
             for (int m = 0; m < M; m++) sums[m][r] += weights * inputs[m];
         }
     }
@@ -163,7 +166,7 @@ INLINE void tile(const Operation *op, int64_t o, int64_t row, const int N, const
             for (int r = 0; r < N; r++) s[r] += weight_at(w, r * k + j, type) * x[m * k + j];
         for (int r = 0; r < N; r++) {
             int64_t at = (row + m) * op->out + o + r;
-            if (type == INT8) s[r] *= op->scale[o + r];
+            if (op->scale) s[r] *= op->scale[o + r];
             if (op->bias) s[r] += op->bias[o + r];
             if (op->residual) s[r] += op->residual[at];
             op->output[at] = s[r];
@@ -171,27 +174,44 @@ INLINE void tile(const Operation *op, int64_t o, int64_t row, const int N, const
     }
 }
 
-INLINE void product(const Operation *op, int64_t rows, int64_t begin, int64_t end, const int type) {
-    int64_t o = begin;
-    for (; o + 4 <= end; o += 4)
-        for (int64_t row = 0; row < rows;) {
-            int64_t left = rows - row;
-            int ahead = row == 0; /* the first tile reads the weights from memory, the others from cache */
-            if (left == 1) tile(op, o, row, 4, 1, type, 0), row += 1;
-            else if (left == 2 || left == 4)
-                ahead ? tile(op, o, row, 4, 2, type, 1) : tile(op, o, row, 4, 2, type, 0), row += 2;
-            else ahead ? tile(op, o, row, 4, 3, type, 1) : tile(op, o, row, 4, 3, type, 0), row += 3;
-        }
-    for (; o < end; o++)
-        for (int64_t row = 0; row < rows; row++) tile(op, o, row, 1, 1, type, 0);
+/* Four weight rows times all input rows. */
+INLINE void four_rows(const Operation *op, const char *w, int64_t o, int64_t rows, const int type) {
+    for (int64_t row = 0; row < rows;) {
+        int64_t left = rows - row;
+        int ahead = row == 0; /* the first tile reads the weights from memory, the others from cache */
+        if (left == 1) tile(op, w, o, row, 4, 1, type, 0), row += 1;
+        else if (left == 2 || left == 4)
+            ahead ? tile(op, w, o, row, 4, 2, type, 1) : tile(op, w, o, row, 4, 2, type, 0), row += 2;
+        else ahead ? tile(op, w, o, row, 4, 3, type, 1) : tile(op, w, o, row, 4, 3, type, 0), row += 3;
+    }
 }
 
-static void linear(const Operation *op, int64_t rows, int thread, int threads) {
+INLINE void product(const Operation *op, int64_t rows, int64_t begin, int64_t end, float *wide,
+                    const int type) {
+    int64_t k = op->in, o = begin;
+    for (; o + 4 <= end; o += 4) {
+        const char *w = (const char *)op->weight + o * k * BYTES(type);
+        if (type == FLOAT32 || rows <= 3) {
+            four_rows(op, w, o, rows, type);
+            continue;
+        }
+        int64_t i = 0; /* for more rows it pays to widen the weights once */
+        for (; i + WIDTH <= 4 * k; i += WIDTH) *(vec *)(wide + i) = weights_at(w, i, type);
+        for (; i < 4 * k; i++) wide[i] = weight_at(w, i, type);
+        four_rows(op, (const char *)wide, o, rows, FLOAT32);
+    }
+    for (; o < end; o++)
+        for (int64_t row = 0; row < rows; row++)
+            tile(op, (const char *)op->weight + o * k * BYTES(type), o, row, 1, 1, type, 0);
+}
+
+static void linear(const Operation *op, const Batch *batch, int64_t rows, int thread, int threads) {
+    float *wide = batch->wide + thread * batch->stride;
     int64_t fours = op->out / 4, begin = fours * thread / threads * 4;
     int64_t end = thread + 1 == threads ? op->out : fours * (thread + 1) / threads * 4;
-    if (op->type == FLOAT32) product(op, rows, begin, end, FLOAT32);
-    else if (op->type == BFLOAT16) product(op, rows, begin, end, BFLOAT16);
-    else product(op, rows, begin, end, INT8);
+    if (op->type == FLOAT32) product(op, rows, begin, end, wide, FLOAT32);
+    else if (op->type == BFLOAT16) product(op, rows, begin, end, wide, BFLOAT16);
+    else product(op, rows, begin, end, wide, INT8);
     if (op->gelu) /* x/2 (1 + tanh u) = x / (1 + e^-2u), u = 0.79788456 x (1 + 0.044715 x^2) */
         for (int64_t row = 0; row < rows; row++) {
             float *y = op->output + row * op->out;
@@ -291,7 +311,7 @@ void hortus_step(const Operation *operations, int64_t count, const Batch *batch,
         for (int64_t number = 0; number < count; number++) {
             const Operation *op = operations + number;
             int64_t rows = op->scored ? batch->scored : batch->rows;
-            if (op->kind == LINEAR) linear(op, rows, thread, threads);
+            if (op->kind == LINEAR) linear(op, batch, rows, thread, threads);
             else if (op->kind == NORM) norm(op, rows, thread, threads);
             else if (op->kind == STORE) store(op, batch, thread, threads);
             else if (op->kind == ATTEND) attend(op, batch, thread, threads);

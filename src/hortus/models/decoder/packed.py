@@ -24,7 +24,7 @@ __all__ = ["PACKINGS", "PackedEmbedding", "PackedLinear", "pack_network", "pack_
 
 PACKINGS = ("int8", "bfloat16")
 # Up to here a product is bound by reading weights; above, widening them once for a stock product pays.
-_FEW_ROWS = 32
+_FEW_ROWS = 64
 
 
 def pack_weight(weight: Tensor, packing: str) -> tuple[Tensor, Tensor | None]:

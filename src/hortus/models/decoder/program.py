@@ -35,9 +35,11 @@ class _Operation(ctypes.Structure):
 class _Batch(ctypes.Structure):
     """The struct of kernels.c."""
 
-    _fields_ = [(name, ctypes.c_int64) for name in ("rows", "scored", "width")] + [
-        (name, ctypes.c_void_p) for name in ("tokens", "positions", "first", "tables")
-    ]
+    _fields_ = (
+        [(name, ctypes.c_int64) for name in ("rows", "scored", "width")]
+        + [(name, ctypes.c_void_p) for name in ("tokens", "positions", "first", "tables", "wide")]
+        + [("stride", ctypes.c_int64)]
+    )
 
 
 class Step:
@@ -60,6 +62,7 @@ class Step:
         self._operations: list[_Operation] = []
         self._kept: list[Tensor] = []  # whatever an address points into must live as long as the list
         self._scratch = torch.empty(torch.get_num_threads(), capacity)
+        self._wide = torch.empty(0)  # where the kernels widen narrow weights, four rows a thread
         self._ready: ctypes.Array[_Operation] | None = None
 
     def embed(self, module: Any) -> Tensor:
@@ -136,10 +139,13 @@ class Step:
         """
         if self._ready is None:
             self._ready = (_Operation * len(self._operations))(*self._operations)
+            longest = max(operation.in_ for operation in self._operations)
+            self._wide = torch.empty(self._scratch.size(0), 4 * longest)
         rows = tokens.size(0)
         batch = _Batch(rows=rows, scored=rows if scored is None else scored, width=tables.size(1))
         batch.tokens, batch.positions = tokens.data_ptr(), positions.data_ptr()
         batch.first, batch.tables = first.data_ptr(), tables.data_ptr()
+        batch.wide, batch.stride = self._wide.data_ptr(), self._wide.size(1)
         count, team = ctypes.c_int64(len(self._operations)), ctypes.c_int64(self._scratch.size(0))
         self._kernels.hortus_step(self._ready, count, ctypes.byref(batch), team)
 
