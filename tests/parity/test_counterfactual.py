@@ -9,7 +9,7 @@ import torch
 from hortus.counterfactual.config import VCNetSettings
 from hortus.counterfactual.losses import divergence, kl_weight, prediction_loss, reconstruction_loss
 from hortus.counterfactual.network import NetworkShape, VCNetNetwork
-from hortus.counterfactual.task import LossOptions, VCNetTask
+from hortus.counterfactual.task import VCNetTask
 
 # Matrix: two numbers, a group of three, a group of two; the second number and the last group are immutable.
 SHAPE = NetworkShape(
@@ -125,26 +125,56 @@ def test_the_whole_loss_and_its_condition_gradient(network: VCNetNetwork) -> Non
     """Total = lambda_2 BCE + lambda_3 Rec + lambda_1 KL; the condition lets reconstruction reach the head."""
     x = torch.from_numpy(rows(2))
     batch = {"x": x, "y": torch.tensor([0.0, 1, 1, 0, 1]).double(), "known": torch.ones(5, 4).double()}
-    settings = VCNetSettings(prediction_weight=0.93, reconstruction_weight=0.5, kl_step=0.1, kl_max=0.2)
+    settings = VCNetSettings(
+        prediction_weight=0.93, reconstruction_weight=0.5, kl_step=0.1, kl_max=0.2, validity_weight=0.7
+    )
     network.requires_grad_(True)
-    task = VCNetTask(network, settings, LossOptions(), num_rows=5)
+    task = VCNetTask(network, settings, num_rows=5)
     task.loss(batch)  # epoch 0, in which KL weighs nothing
     torch.manual_seed(3)
     total, count, metrics = task.loss(batch)
     assert int(count) == 5
     parts = {name: float(value) for name, (value, _) in metrics.items()}
     expected = (
-        0.93 * parts["prediction_loss"] + 0.5 * parts["reconstruction_loss"] + 0.1 * parts["divergence"]
+        0.93 * parts["prediction_loss"]
+        + 0.5 * parts["reconstruction_loss"]
+        + 0.1 * parts["divergence"]
+        + 0.7 * parts["validity_loss"]
     )
     assert total.item() == pytest.approx(expected)
-    only = VCNetSettings(prediction_weight=0.0, kl_max=0.0)
     for detach in (False, True):
         network.zero_grad()
-        loss, _, _ = VCNetTask(network, only, LossOptions(detach_condition=detach), 5).loss(batch)
+        only = VCNetSettings(prediction_weight=0.0, kl_max=0.0, detach_condition=detach, validity_weight=0.0)
+        loss, _, _ = VCNetTask(network, only, 5).loss(batch)
         loss.backward()
         gradient = network.predictor[3].weight.grad
         reaches_head = gradient is not None and bool(gradient.abs().sum() > 0)
         assert reaches_head is not detach
+
+
+def test_the_validity_term_teaches_the_decoder_alone(network: VCNetNetwork) -> None:
+    """Cross-entropy of the flipped class on the soft counterfactual, by a predictor that it leaves alone."""
+    x = torch.from_numpy(rows(2))
+    batch = {"x": x, "y": torch.zeros(5).double(), "known": torch.ones(5, 4).double()}
+    settings = VCNetSettings(prediction_weight=0.0, reconstruction_weight=0.0, kl_max=0.0)
+    network.requires_grad_(True)
+    with torch.no_grad():
+        network.log_variance.weight.zero_()
+        network.log_variance.bias.fill_(-80.0)  # the code is its mean
+    loss, _, _ = VCNetTask(network, settings, num_rows=5).loss(batch)
+    loss.backward()
+    plain = plain_forward(network, x.numpy(), None)
+    wanted = 1 - plain["probability"].round()
+    moved = x.numpy().copy()
+    moved[:, [0, 2, 3, 4]] = plain_forward(network, x.numpy(), wanted)["output"]
+    reached = plain_forward(network, moved, None)["probability"]
+    assert loss.item() == pytest.approx(-np.log(np.where(wanted == 1, reached, 1 - reached)).sum())
+    touched = {
+        name.split(".")[0]
+        for name, parameter in network.named_parameters()
+        if parameter.grad is not None and parameter.grad.abs().sum() > 0
+    }
+    assert touched == {"decoder"}
 
 
 def test_annealing_clamped_and_as_published() -> None:

@@ -64,7 +64,9 @@ def fit(
 
     table, y = _split_target(read_table(data), target)
     kind = VCNetRegressor if _is_regression(task, y) else VCNet
-    model = kind(preset, immutable=tuple(immutable or ()), epochs=epochs, random_state=seed, verbose=True)
+    model = kind(
+        preset=preset, immutable=tuple(immutable or ()), epochs=epochs, random_state=seed, verbose=True
+    )
     model.fit(table, y)
     model.card = ModelCard(
         name=f"{kind.__name__} for {target}",

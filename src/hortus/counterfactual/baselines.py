@@ -9,6 +9,7 @@ the table of `Explainer`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,6 @@ from hortus.counterfactual.explainer import Explainer
 from hortus.counterfactual.goals import Goal
 from hortus.counterfactual.posthoc import PostHocVCNet
 from hortus.counterfactual.search import Proposal, Table
-from hortus.counterfactual.tables import as_frame
 from hortus.counterfactual.vcnet import VCNet
 from hortus.errors import ConfigError
 from hortus.registry import require
@@ -86,7 +86,9 @@ class GradientSearch(_OfModel):
         network = self.model.network_
         origin = torch.from_numpy(self.encoder_.matrix(table.rows))
         wanted = torch.from_numpy(goal.condition[rows])
-        frozen = torch.tensor(self._frozen(), dtype=torch.long)
+        # Immutable columns and marks of absence.
+        free = self.encoder_.places(set(self.encoder_.names) - set(self.immutable_))
+        frozen = np.setdiff1d(np.arange(self.encoder_.width), free)
         moved = origin.clone().requires_grad_(True)
         optimizer = torch.optim.Adam([moved], self.learning_rate)
         for _ in range(self.steps):
@@ -98,16 +100,6 @@ class GradientSearch(_OfModel):
                 moved.clamp_(0, 1)
                 moved[:, frozen] = origin[:, frozen]
         return split_matrix(moved.detach().numpy(), self.encoder_)
-
-    def _frozen(self) -> list[int]:
-        """Positions of the immutable columns and of the marks of absence."""
-        encoder = self.encoder_
-        places = [p for p, column in enumerate(encoder.numbers) if column.name in self.immutable_]
-        places += range(len(encoder.numbers), len(encoder.numbers) + len(encoder.marks))
-        for group, category in zip(encoder.groups, encoder.categories, strict=True):
-            if category.name in self.immutable_:
-                places += range(*group)
-        return places
 
 
 class NearestRow(_OfModel):
@@ -156,33 +148,52 @@ class DiCE(_OfModel):
     def __init__(self, model: PostHocVCNet, X: Any, y: Any, method: str = "random") -> None:
         super().__init__(model)
         dice_ml = require("dice_ml", extra="counterfactual")
-        frame = as_frame(X)[self.encoder_.names]
-        numbers = [column.name for column in self.encoder_.numbers]
+        table = model._read(X)
+        self._template = table.take(np.zeros(1, dtype=np.int64))
         data = dice_ml.Data(
-            dataframe=frame.assign(hortus_outcome=np.searchsorted(self.classes_, y)),
-            continuous_features=numbers,
+            dataframe=self._plain(table.rows).assign(hortus_outcome=np.searchsorted(self.classes_, y)),
+            continuous_features=[column.name for column in self.encoder_.numbers],
             outcome_name="hortus_outcome",
         )
-        wrapped = dice_ml.Model(model=_Numbered(model.predictor), backend="sklearn")
-        self._dice = dice_ml.Dice(data, wrapped, method=method)
-        self._names = frame.columns
+        self._dice = dice_ml.Dice(
+            data, dice_ml.Model(model=_Numbered(self._probabilities), backend="sklearn"), method=method
+        )
+
+    def _plain(self, rows: Rows) -> pd.DataFrame:
+        """What dice-ml can take: whole numbers as such, and categories as text, here of their position."""
+        columns: dict[str, np.ndarray] = {}
+        for place, column in enumerate(self.encoder_.numbers):
+            values = rows.numbers[:, place]
+            columns[column.name] = values.astype(np.int64) if column.decimals == 0 else values
+        for place, category in enumerate(self.encoder_.categories):
+            columns[category.name] = rows.codes[:, place].astype(str).astype(object)
+        return pd.DataFrame(columns)
+
+    def _rows(self, plain: pd.DataFrame) -> Rows:
+        numbers = plain[[column.name for column in self.encoder_.numbers]].to_numpy(dtype=np.float64)
+        codes = plain[[column.name for column in self.encoder_.categories]].astype(np.int32).to_numpy()
+        return Rows(numbers, codes)
+
+    def _probabilities(self, plain: pd.DataFrame) -> np.ndarray:
+        rows = self._rows(plain)
+        return self._outcome(rows, self._template.take(np.zeros(len(rows), dtype=np.int64)))
 
     def _propose(
         self, table: Table, rows: np.ndarray, goal: Goal, attempt: int, generator: np.random.Generator
     ) -> Proposal:
-        vary = [name for name in self._names if name not in self.immutable_]
         target = goal.condition[rows]
         wanted = target[:, 0].astype(int) if target.shape[1] == 1 else target.argmax(1)
-        answers = []
-        for place, kind in enumerate(wanted):
-            query = table.frame.iloc[[place]][list(self._names)]
-            answers.append(self._ask(query, int(kind), vary, int(generator.integers(2**31))))
-        found = self.encoder_.read(pd.concat(answers), unseen="ignore")
-        return split_matrix(self.encoder_.matrix(found), self.encoder_)
+        queries = self._plain(table.rows)
+        answers = [
+            self._ask(queries.iloc[[place]], int(kind), int(generator.integers(2**31)))
+            for place, kind in enumerate(wanted)
+        ]
+        return split_matrix(self.encoder_.matrix(self._rows(pd.concat(answers))), self.encoder_)
 
-    def _ask(self, query: pd.DataFrame, wanted: int, vary: list[str], seed: int) -> pd.DataFrame:
+    def _ask(self, query: pd.DataFrame, wanted: int, seed: int) -> pd.DataFrame:
         from raiutils.exceptions import UserConfigValidationException
 
+        vary = [name for name in query.columns if name not in self.immutable_]
         options: dict[str, Any] = {"total_CFs": 1, "desired_class": wanted, "features_to_vary": vary}
         if "random" in type(self._dice).__name__.lower():
             options["random_seed"] = seed
@@ -191,17 +202,15 @@ class DiCE(_OfModel):
         except UserConfigValidationException:  # how the library says that it found none
             return query
         found = answer.cf_examples_list[0].final_cfs_df
-        return query if found is None or not len(found) else found[list(self._names)].iloc[[0]]
+        return query if found is None or not len(found) else found[list(query.columns)].iloc[[0]]
 
 
 class _Numbered:
-    """A classifier whose classes are 0, 1, ..., as dice-ml wants them."""
+    """A classifier as dice-ml wants it: of rows in its form, with classes 0, 1, ..."""
 
-    def __init__(self, predictor: Any) -> None:
-        self._predictor = predictor
-
-    def predict_proba(self, frame: pd.DataFrame) -> np.ndarray:
-        return np.asarray(self._predictor.predict_proba(frame))
+    def __init__(self, predict_proba: Callable[[pd.DataFrame], np.ndarray]) -> None:
+        self.predict_proba = predict_proba
 
     def predict(self, frame: pd.DataFrame) -> np.ndarray:
-        return self.predict_proba(frame).argmax(1)
+        classes: np.ndarray = self.predict_proba(frame).argmax(1)
+        return classes

@@ -166,7 +166,7 @@ def evaluate_method(
         "fit_seconds": fit_seconds,
         "milliseconds_per_row": 1000 * seconds / len(asked),
     }
-    record |= _measure(explainer, part, judges, asked, answer, tuple(immutable))
+    record |= _measure(explainer, part, judges, asked, answer, tuple(immutable), fitted)
     if method in ("vcnet", "posthoc"):
         record["diversity"] = _diversity(explainer, asked.iloc[:_ROWS_OF_SLOW_MEASURES])
     return record, answer, asked
@@ -179,6 +179,7 @@ def _measure(
     asked: pd.DataFrame,
     answer: pd.DataFrame,
     immutable: tuple[str, ...],
+    fitted: dict[str, Any],
 ) -> dict[str, float]:
     encoder = judges.encoder
     before_table = _table(asked, encoder)
@@ -203,7 +204,11 @@ def _measure(
     train, seen = encoder.matrix(train_table.rows), _scores(explainer, train_table).argmax(1)
     gain_before = before_scores[valid][np.arange(len(goal)), goal]
     gain_after = _scores(explainer, after_table)[np.arange(len(goal)), goal]
-    im1, im2 = realism.AutoencoderScores(train, seen).score(moved, goal, source)
+    # Methods that explain the same predictor share its autoencoders.
+    key = f"autoencoders {hash(seen.tobytes())}"
+    if key not in fitted:
+        fitted[key] = realism.AutoencoderScores(train, seen)
+    im1, im2 = fitted[key].score(moved, goal, source)
     record |= {
         "proximity_l1": metrics.proximity_l1(x, moved),
         "proximity_l0": metrics.proximity_l0(x, moved),

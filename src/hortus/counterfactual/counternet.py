@@ -127,9 +127,7 @@ class CounterNet(Explainer):
                 f"CounterNet met {len(self.classes_)} classes", allowed="two classes", do="use VCNet"
             )
         encoder = self.encoder_
-        outputs = [p for p, column in enumerate(encoder.numbers) if column.name not in self.immutable_]
-        for group, category in zip(encoder.groups, encoder.categories, strict=True):
-            outputs += range(*group) if category.name not in self.immutable_ else ()
+        outputs = encoder.places(set(encoder.names) - set(self.immutable_))
         if not outputs:
             raise ConfigError("every column that varies is immutable", do="shorten immutable")
         settings = VCNetSettings(learning_rate=self.learning_rate, batch_size=128, epochs=self.epochs)

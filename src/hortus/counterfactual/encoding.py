@@ -134,6 +134,12 @@ class TableEncoder:
         """Columns of the matrix (D)."""
         return self.groups[-1][1] if self.groups else len(self.numbers) + len(self.marks)
 
+    def places(self, names: Collection[str]) -> list[int]:
+        """Positions in the matrix of these columns, without marks of absence: numbers, then groups."""
+        numbers = [place for place, column in enumerate(self.numbers) if column.name in names]
+        pairs = zip(self.groups, self.categories, strict=True)
+        return numbers + [p for group, column in pairs if column.name in names for p in range(*group)]
+
     @cached_property
     def spans(self) -> np.ndarray:
         """(P,) widths of the training ranges."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
@@ -17,15 +17,14 @@ from torch import Tensor
 
 from hortus.artifact import ModelCard
 from hortus.counterfactual.columns import check_names, describe_columns
-from hortus.counterfactual.config import VCNetSettings, resolve_settings
+from hortus.counterfactual.config import Reconstruction, VCNetSettings, resolve_settings
 from hortus.counterfactual.encoding import Rows, TableEncoder
 from hortus.counterfactual.explainer import Explainer
 from hortus.counterfactual.goals import Goal
 from hortus.counterfactual.network import NetworkShape, VCNetNetwork
 from hortus.counterfactual.search import Proposal, Table
-from hortus.counterfactual.tables import as_frame, match_frame
-from hortus.counterfactual.task import LossOptions, VCNetTask, train_task
-from hortus.counterfactual.warnings import warn_about
+from hortus.counterfactual.tables import as_frame, match_frame, warn_about
+from hortus.counterfactual.task import VCNetTask, train_task
 from hortus.device import choose_device
 from hortus.errors import ConfigError, DataError
 from hortus.training.randomness import preserved
@@ -35,111 +34,62 @@ __all__ = ["VCNetBase"]
 _PRIOR_SHARE = 0.5  # of the attempts, after which codes are drawn from the prior as well
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class VCNetBase(Explainer, BaseEstimator):
-    """The hyper-parameters; `VCNet`, `VCNetRegressor` and `PostHocVCNet` are what is used.
+    """The hyper-parameters that all share; `VCNet`, `VCNetRegressor` and `PostHocVCNet` are what is used."""
 
-    Args:
-        preset: "default", or a published set: "adult", "compas", "give_me_some_credit", "demo".
-        immutable: columns that never change. The decoder is conditioned on them and does not write them, so
-            they are exact by construction.
-        categorical, numeric: columns whose kind is not to be inferred.
-        epochs, learning_rate, batch_size, share_size, middle_size, latent_size, prediction_weight,
-            reconstruction_weight, kl_step, kl_max: in place of the preset's; see `VCNetSettings`.
-        reconstruction: "cross_entropy" (published) or "squared_error".
-        clamp_kl: hold the KL weight at kl_max; the published code overshoots.
-        detach_condition: keep the reconstruction from shaping the predictor through the condition.
-        validity_weight: weight of a loss that rewards reaching the target (ours; published: 0).
-        shared_encoder: one pre-encoder for predictor and encoder, or one each (ablation).
-        condition_encoder, condition_decoder: which of them see the condition (ablation).
-        flip: where the wanted condition replaces the predicted: "decoder", "encoder", "both" (ablation).
-        snap_back: undo changes below this share of a column's training range, where the outcome allows.
-        attempts: candidates tried for a row before it is given up; most rows need one.
-        unseen: "error", or "ignore" to predict rows with categories or empty cells that training never saw.
-        device: where to train: auto, cpu, cuda.
-        random_state: seed of training and of drawing.
-        verbose: show the progress of training.
-    """
+    preset: str = "default"
+    """"default", or a published set: "adult", "compas", "give_me_some_credit", "demo"."""
+    immutable: Collection[str] = ()
+    """Columns that never change: the decoder is conditioned on them and does not write them."""
+    categorical: Collection[str] = ()
+    """Columns to take as categories whatever they hold."""
+    numeric: Collection[str] = ()
+    """Columns to take as numbers."""
+    # In place of the preset's; see `VCNetSettings`.
+    epochs: int | None = None
+    learning_rate: float | None = None
+    batch_size: int | None = None
+    middle_size: int | None = None
+    latent_size: int | None = None
+    reconstruction_weight: float | None = None
+    kl_step: float | None = None
+    kl_max: float | None = None
+    reconstruction: Reconstruction = "cross_entropy"
+    clamp_kl: bool = True
+    condition_encoder: bool = False
+    """Give the encoder the condition (ablation)."""
+    condition_decoder: bool = True
+    """Give the decoder the condition (ablation)."""
+    flip: Literal["decoder", "encoder", "both"] = "decoder"
+    """Where the wanted condition replaces the predicted (ablation)."""
+    snap_back: float = 0.01
+    """Undo changes below this share of a column's training range, where the outcome allows."""
+    attempts: int = 32
+    """Candidates tried for a row before it is given up; most rows need one."""
+    unseen: Literal["error", "ignore"] = "error"
+    """Whether to refuse to predict rows with categories or empty cells that training never saw."""
+    device: str = "auto"
+    """Where to train: auto, cpu, cuda."""
+    random_state: Any = 0
+    """Seed of training and of drawing."""
+    verbose: bool = False
+    """Show the progress of training."""
 
-    kind = "vcnet"
-    _head: Literal["classes", "number"] = "classes"
-
-    def __init__(
-        self,
-        preset: str = "default",
-        *,
-        immutable: Collection[str] = (),
-        categorical: Collection[str] = (),
-        numeric: Collection[str] = (),
-        epochs: int | None = None,
-        learning_rate: float | None = None,
-        batch_size: int | None = None,
-        share_size: int | None = None,
-        middle_size: int | None = None,
-        latent_size: int | None = None,
-        prediction_weight: float | None = None,
-        reconstruction_weight: float | None = None,
-        kl_step: float | None = None,
-        kl_max: float | None = None,
-        reconstruction: Literal["cross_entropy", "squared_error"] = "cross_entropy",
-        clamp_kl: bool = True,
-        detach_condition: bool = False,
-        validity_weight: float = 0.0,
-        shared_encoder: bool = True,
-        condition_encoder: bool = False,
-        condition_decoder: bool = True,
-        flip: Literal["decoder", "encoder", "both"] = "decoder",
-        snap_back: float = 0.01,
-        attempts: int = 32,
-        unseen: Literal["error", "ignore"] = "error",
-        device: str = "auto",
-        random_state: Any = 0,
-        verbose: bool = False,
-    ) -> None:
-        self.preset = preset
-        self.immutable = immutable
-        self.categorical = categorical
-        self.numeric = numeric
-        self.epochs = epochs
-        self.learning_rate = learning_rate
-        self.batch_size = batch_size
-        self.share_size = share_size
-        self.middle_size = middle_size
-        self.latent_size = latent_size
-        self.prediction_weight = prediction_weight
-        self.reconstruction_weight = reconstruction_weight
-        self.kl_step = kl_step
-        self.kl_max = kl_max
-        self.reconstruction = reconstruction
-        self.clamp_kl = clamp_kl
-        self.detach_condition = detach_condition
-        self.validity_weight = validity_weight
-        self.shared_encoder = shared_encoder
-        self.condition_encoder = condition_encoder
-        self.condition_decoder = condition_decoder
-        self.flip = flip
-        self.snap_back = snap_back
-        self.attempts = attempts
-        self.unseen = unseen
-        self.device = device
-        self.random_state = random_state
-        self.verbose = verbose
+    kind: ClassVar[str] = "vcnet"
+    _most_epochs: ClassVar[int] = 60
 
     # Fitting
 
     def _check_parameters(self) -> None:
-        choices = {
-            "reconstruction": ("cross_entropy", "squared_error"),
-            "flip": ("decoder", "encoder", "both"),
-            "unseen": ("error", "ignore"),
-        }
+        choices = {"flip": ("decoder", "encoder", "both"), "unseen": ("error", "ignore")}
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
                 raise ConfigError(f"{name}={getattr(self, name)!r} is not known", allowed=", ".join(allowed))
-        if self.attempts < 1 or self.snap_back < 0 or self.validity_weight < 0:
+        if self.attempts < 1 or self.snap_back < 0:
             raise ConfigError(
-                f"attempts={self.attempts!r}, snap_back={self.snap_back!r}, "
-                f"validity_weight={self.validity_weight!r}",
-                allowed="attempts from 1, the other two from 0",
+                f"attempts={self.attempts!r}, snap_back={self.snap_back!r}",
+                allowed="attempts from 1, snap_back from 0",
             )
         reached = {"decoder": self.condition_decoder, "encoder": self.condition_encoder}
         if not all(reached[part] for part in (reached if self.flip == "both" else (self.flip,))):
@@ -199,7 +149,7 @@ class VCNetBase(Explainer, BaseEstimator):
             middle_size=settings.middle_size,
             latent_size=settings.latent_size,
             predictor=predictor,
-            shared=self.shared_encoder,
+            shared=getattr(self, "shared_encoder", True),
             condition_encoder=self.condition_encoder,
             condition_decoder=self.condition_decoder,
         )
@@ -207,22 +157,17 @@ class VCNetBase(Explainer, BaseEstimator):
     def _train(self, table: Table, outcomes: int, targets: Mapping[str, np.ndarray]) -> None:
         """Build and train the network on the table and `y` or `condition`; sets network_ and training_."""
         names = [field.name for field in fields(VCNetSettings)]
-        self.settings_ = resolve_settings(self.preset, **{name: getattr(self, name) for name in names})
+        settings = resolve_settings(self.preset, **{n: getattr(self, n, None) for n in names})
+        self.settings_ = replace(settings, epochs=settings.epochs_for(len(table.rows), self._most_epochs))
         shape = self._shape(outcomes, predictor="y" in targets)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        options = LossOptions(
-            reconstruction=self.reconstruction,
-            clamp_kl=self.clamp_kl,
-            detach_condition=self.detach_condition,
-            validity_weight=self.validity_weight,
-        )
         tensors = {name: torch.as_tensor(value, dtype=torch.float32) for name, value in targets.items()}
         tensors["x"] = torch.as_tensor(self.encoder_.matrix(table.rows), dtype=torch.float32)
         tensors["known"] = torch.as_tensor(self._known(table.rows, shape), dtype=torch.float32)
         with preserved(choose_device(self.device)):
             torch.manual_seed(seed)
             network = VCNetNetwork(shape)
-            task = VCNetTask(network, self.settings_, options, len(table.rows))
+            task = VCNetTask(network, self.settings_, len(table.rows))
             self.training_ = train_task(
                 task, tensors, settings=self.settings_, seed=seed, device=self.device, verbose=self.verbose
             )

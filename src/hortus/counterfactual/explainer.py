@@ -15,7 +15,7 @@ A row without a counterfactual is returned as it was. Nothing fails silently.
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -44,6 +44,7 @@ class Explainer:
     snap_back: float
     unseen: str
     random_state: Any
+    _head: Literal["classes", "number"] = "classes"
 
     # What a method brings
 
@@ -126,13 +127,7 @@ class Explainer:
     ) -> Search:
         seed = check_random_state(self.random_state).randint(2**31 - 1)
         search = Search(
-            self,
-            table,
-            goal,
-            limits,
-            n=n,
-            snap_back=self.snap_back,
-            generator=np.random.default_rng(seed),
+            self, table, goal, limits, n=n, snap_back=self.snap_back, generator=np.random.default_rng(seed)
         )
         everyone = np.arange(len(table.rows))
         blocked = np.zeros(len(everyone), dtype=bool)

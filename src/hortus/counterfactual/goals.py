@@ -6,7 +6,7 @@ N rows, K classes, C width of the condition (1 for two classes and for regressio
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -18,41 +18,38 @@ __all__ = ["ClassGoal", "Goal", "RangeGoal", "class_goal", "range_goal"]
 TOLERANCE = 0.05
 
 
-class Goal(Protocol):
+class Goal:
     """For each of N rows a condition for the decoder (N, C), and a judgement of outcomes.
 
     `mean_attempts` is how many attempts with the mean of the latent code are worth it.
     """
 
     condition: np.ndarray
-    mean_attempts: int
+    mean_attempts = 1
 
     def reached(self, rows: np.ndarray, outcome: np.ndarray) -> np.ndarray:
         """(M,) whether the outcomes of the rows at these positions are as asked."""
-        ...
+        raise NotImplementedError
 
     def score(self, rows: np.ndarray, outcome: np.ndarray) -> np.ndarray:
         """(M,) what is shown: the target's probability, or the predicted value."""
-        ...
+        raise NotImplementedError
 
     def correct(self, rows: np.ndarray, outcome: np.ndarray) -> None:
         """Learn from outcomes that were not as asked."""
-        ...
 
     def describe(self, row: int) -> str:
         """The goal of one row in words."""
-        ...
+        raise NotImplementedError
 
 
-class ClassGoal:
+class ClassGoal(Goal):
     """A class for each row.
 
     Args:
         target: (N,) class numbers.
         classes: (K,) labels.
     """
-
-    mean_attempts = 1
 
     def __init__(self, target: np.ndarray, classes: np.ndarray) -> None:
         self.target, self._classes = target, classes
@@ -62,23 +59,18 @@ class ClassGoal:
             self.condition = np.eye(len(classes))[target]
 
     def reached(self, rows: np.ndarray, outcome: np.ndarray) -> np.ndarray:
-        """Whether the arg-max of the probabilities (M, K) is the target."""
         reached: np.ndarray = outcome.argmax(1) == self.target[rows]
         return reached
 
     def score(self, rows: np.ndarray, outcome: np.ndarray) -> np.ndarray:
-        """(M,) probability of the target."""
         score: np.ndarray = outcome[np.arange(len(outcome)), self.target[rows]]
         return score
-
-    def correct(self, rows: np.ndarray, outcome: np.ndarray) -> None:
-        """Nothing: the condition of a class is already its corner."""
 
     def describe(self, row: int) -> str:
         return f"the prediction {self._classes[self.target[row]]!s}"
 
 
-class RangeGoal:
+class RangeGoal(Goal):
     """A range of values for each row, in the user's units.
 
     Args:
@@ -97,16 +89,14 @@ class RangeGoal:
         self.condition = ((aim - lowest) / self._span)[:, None]
 
     def reached(self, rows: np.ndarray, outcome: np.ndarray) -> np.ndarray:
-        """Whether the predicted values (M,) are in range."""
         reached: np.ndarray = (outcome >= self.low[rows]) & (outcome <= self.high[rows])
         return reached
 
     def score(self, rows: np.ndarray, outcome: np.ndarray) -> np.ndarray:
-        """(M,) the predicted values."""
         return outcome
 
     def correct(self, rows: np.ndarray, outcome: np.ndarray) -> None:
-        """Move the condition by as much as the prediction missed the aim."""
+        # By as much as the prediction missed the aim.
         step = (self.aim[rows] - outcome) / self._span
         self.condition[rows, 0] = np.clip(self.condition[rows, 0] + step, -1.0, 2.0)
 

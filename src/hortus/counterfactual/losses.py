@@ -7,14 +7,12 @@ B rows, U columns that may change, L latent width, K classes
 
 from __future__ import annotations
 
-from typing import Literal
-
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["divergence", "kl_weight", "prediction_loss", "reconstruction_loss"]
+from hortus.counterfactual.config import Reconstruction
 
-Reconstruction = Literal["cross_entropy", "squared_error"]
+__all__ = ["divergence", "kl_weight", "prediction_loss", "reconstruction_loss"]
 
 
 def divergence(mean: Tensor, log_variance: Tensor) -> Tensor:

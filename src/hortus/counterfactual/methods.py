@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,6 @@ from hortus.counterfactual.vcnet import VCNet
 from hortus.errors import ConfigError, nearest
 
 __all__ = ["fit_method"]
-
-_OF_POSTHOC = ("preset", "epochs", "middle_size", "latent_size", "kl_step", "kl_max", "snap_back", "attempts")
 
 
 def fit_method(
@@ -45,33 +44,24 @@ def fit_method(
     if name not in METHODS:
         raise ConfigError(f"method {name!r} is not known", do=nearest(name, METHODS))
     options = dict(options or {})
-
-    def once(key: str, make: Any) -> Any:
-        if key not in fitted:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                fitted[key] = make()
-        return fitted[key]
-
-    def vcnet() -> VCNet:
-        return VCNet(immutable=immutable, random_state=seed, **options).fit(X, y)
-
-    def posthoc() -> PostHocVCNet:
-        predictor = once("mlp", lambda: tuned_mlp(X, y, seed))
-        kept = {key: value for key, value in options.items() if key in _OF_POSTHOC}
-        return PostHocVCNet(predictor, immutable=immutable, random_state=seed, **kept).fit(X)
-
-    if name == "counternet":
-        return CounterNet(immutable, epochs=_counternet_epochs(len(X)), random_state=seed).fit(X, y)
-    if name in ("posthoc", "dice"):
-        model = once("posthoc", posthoc)
-        return model if name == "posthoc" else DiCE(model, X, y)
-    own = once("vcnet", vcnet)
-    return {
-        "vcnet": lambda: own,
-        "gradient": lambda: GradientSearch(own),
-        "nearest": lambda: NearestRow(own, X),
-    }[name]()
+    shared: dict[str, Any] = {"immutable": immutable, "random_state": seed}
+    with warnings.catch_warnings():
+        # Of constant columns and few rows: said once is enough, and `evaluate` fits many times.
+        warnings.simplefilter("ignore")
+        if name == "counternet":
+            return CounterNet(epochs=_counternet_epochs(len(X)), **shared).fit(X, y)
+        if name in ("posthoc", "dice"):
+            if "posthoc" not in fitted:
+                known = {field.name for field in fields(PostHocVCNet)}
+                shared |= {key: value for key, value in options.items() if key in known}
+                fitted["posthoc"] = PostHocVCNet(tuned_mlp(X, y, seed), **shared).fit(X)
+            return fitted["posthoc"] if name == "posthoc" else DiCE(fitted["posthoc"], X, y)
+        if "vcnet" not in fitted:
+            fitted["vcnet"] = VCNet(**shared, **options).fit(X, y)
+    model = fitted["vcnet"]
+    if name == "vcnet":
+        return model
+    return GradientSearch(model) if name == "gradient" else NearestRow(model, X)
 
 
 def _counternet_epochs(num_rows: int) -> int:

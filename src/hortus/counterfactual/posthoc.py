@@ -7,7 +7,8 @@ pre-encoder. Any predictor will do: it is only called.
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
@@ -23,6 +24,7 @@ from hortus.errors import ConfigError, DataError
 __all__ = ["PostHocVCNet"]
 
 
+@dataclass(eq=False, repr=False)
 class PostHocVCNet(VCNetBase):
     """Explains a fitted predictor.
 
@@ -38,7 +40,7 @@ class PostHocVCNet(VCNetBase):
         task: "classification" or "regression"; "auto" asks the predictor, and takes functions and modules to
             classify.
         classes: labels of the columns of the probabilities, where the predictor has none (default: 0, 1, …).
-        **options: the arguments of `VCNetBase`; those of the predictor's own training have no effect.
+        **options: the arguments of `VCNetBase`.
 
     >>> from sklearn.linear_model import LogisticRegression
     >>> x = pd.DataFrame({"a": np.linspace(0, 1, 80), "b": np.tile([0.0, 1.0, 2.5, 4.0], 20)})
@@ -48,64 +50,11 @@ class PostHocVCNet(VCNetBase):
     True
     """
 
-    def __init__(
-        self,
-        predictor: Any,
-        preset: str = "default",
-        *,
-        task: Literal["auto", "classification", "regression"] = "auto",
-        classes: Collection[Any] | None = None,
-        immutable: Collection[str] = (),
-        categorical: Collection[str] = (),
-        numeric: Collection[str] = (),
-        epochs: int | None = None,
-        learning_rate: float | None = None,
-        batch_size: int | None = None,
-        middle_size: int | None = None,
-        latent_size: int | None = None,
-        reconstruction_weight: float | None = None,
-        kl_step: float | None = None,
-        kl_max: float | None = None,
-        reconstruction: Literal["cross_entropy", "squared_error"] = "cross_entropy",
-        clamp_kl: bool = True,
-        condition_encoder: bool = False,
-        condition_decoder: bool = True,
-        flip: Literal["decoder", "encoder", "both"] = "decoder",
-        snap_back: float = 0.01,
-        attempts: int = 32,
-        unseen: Literal["error", "ignore"] = "error",
-        device: str = "auto",
-        random_state: Any = 0,
-        verbose: bool = False,
-    ) -> None:
-        super().__init__(
-            preset,
-            immutable=immutable,
-            categorical=categorical,
-            numeric=numeric,
-            epochs=epochs,
-            learning_rate=learning_rate,
-            batch_size=batch_size,
-            middle_size=middle_size,
-            latent_size=latent_size,
-            reconstruction_weight=reconstruction_weight,
-            kl_step=kl_step,
-            kl_max=kl_max,
-            reconstruction=reconstruction,
-            clamp_kl=clamp_kl,
-            condition_encoder=condition_encoder,
-            condition_decoder=condition_decoder,
-            flip=flip,
-            snap_back=snap_back,
-            attempts=attempts,
-            unseen=unseen,
-            device=device,
-            random_state=random_state,
-            verbose=verbose,
-        )
-        self.predictor = predictor
-        self.task = task
-        self.classes = classes
+    predictor: Any
+    task: Literal["auto", "classification", "regression"] = field(default="auto", kw_only=True)
+    classes: Collection[Any] | None = field(default=None, kw_only=True)
+
+    _most_epochs: ClassVar[int] = 200  # nothing here can learn the labels by heart
 
     def fit(self, X: Any, y: Any = None) -> PostHocVCNet:
         """Learn what rows of each outcome look like, from a table and the predictor's outputs for it.

@@ -10,16 +10,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from hortus.counterfactual.constraints import Limits
-from hortus.counterfactual.encoding import Rows, TableEncoder
+from hortus.counterfactual.encoding import Rows
 from hortus.counterfactual.goals import Goal
 
-__all__ = ["CHUNK", "Proposal", "Proposer", "Search", "Table", "chunks"]
+if TYPE_CHECKING:
+    from hortus.counterfactual.explainer import Explainer
+
+__all__ = ["CHUNK", "Proposal", "Search", "Table", "chunks"]
 
 CHUNK = 16_384  # rows at once: some 20 MB a hidden layer, and long enough for the matrix products
 
@@ -49,24 +52,12 @@ class Proposal:
     scores: list[np.ndarray]
 
 
-class Proposer(Protocol):
-    """What the search asks of a method."""
-
-    encoder_: TableEncoder
-
-    def _propose(
-        self, table: Table, rows: np.ndarray, goal: Goal, attempt: int, generator: np.random.Generator
-    ) -> Proposal | None: ...
-
-    def _outcome(self, candidate: Rows, table: Table) -> np.ndarray: ...
-
-
 class Search:
     """Finds up to `n` distinct counterfactuals for every row of a table."""
 
     def __init__(
         self,
-        method: Proposer,
+        method: Explainer,
         table: Table,
         goal: Goal,
         limits: Limits,

@@ -1,7 +1,8 @@
-"""Reading what a user passes as X and y: frames, arrays, labels, values; and refusing what is neither."""
+"""Reading what a user passes as X and y: frames, arrays, labels, values; and what is refused or warned of."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,11 +12,13 @@ from scipy import sparse
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import assert_all_finite, check_array, check_consistent_length, column_or_1d
 
+from hortus.counterfactual.encoding import TableEncoder
 from hortus.errors import DataError, nearest
 
-__all__ = ["RESERVED", "as_frame", "match_frame", "read_labels", "read_values"]
+__all__ = ["RESERVED", "as_frame", "match_frame", "read_labels", "read_values", "warn_about"]
 
 RESERVED = "hortus_"
+_FEW_ROWS = 50
 
 
 def as_frame(X: Any) -> pd.DataFrame:
@@ -118,3 +121,22 @@ def read_values(y: Any, num_rows: int, estimator: str) -> np.ndarray:
         return target.astype(np.float64)
     except (TypeError, ValueError) as error:
         raise DataError("the target holds values that are no numbers", do="use VCNet for classes") from error
+
+
+def warn_about(frame: pd.DataFrame, encoder: TableEncoder) -> None:
+    """Warn of few rows, constant columns, and category columns that name each row."""
+    messages = []
+    if len(frame) < _FEW_ROWS:
+        messages.append(f"only {len(frame)} rows: a model of what is realistic needs {_FEW_ROWS} and more")
+    if encoder.constants:
+        listed = ", ".join(map(repr, encoder.constants[:10]))
+        messages.append(f"constant columns are kept as they are and take no part: {listed}")
+    for column in encoder.categories:
+        if len(column.categories) > max(20, 0.5 * len(frame)):
+            messages.append(
+                f"column {column.name!r} has {len(column.categories)} categories in {len(frame)} rows; "
+                "drop it if it is a name or a number of the row"
+            )
+    for message in messages:
+        # Attributed to the caller of fit.
+        warnings.warn(message, UserWarning, stacklevel=4)

@@ -8,34 +8,17 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from hortus.counterfactual.config import VCNetSettings
-from hortus.counterfactual.losses import (
-    Reconstruction,
-    divergence,
-    kl_weight,
-    prediction_loss,
-    reconstruction_loss,
-)
+from hortus.counterfactual.losses import divergence, kl_weight, prediction_loss, reconstruction_loss
 from hortus.counterfactual.network import VCNetNetwork
 from hortus.training import Batch, Metrics, Task, TensorData, Trainer, TrainingConfig, TrainingResult
 
-__all__ = ["LossOptions", "VCNetTask", "train_task"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class LossOptions:
-    """Choices that are not sizes or weights; the defaults are the published ones, but for clamp_kl."""
-
-    reconstruction: Reconstruction = "cross_entropy"
-    clamp_kl: bool = True
-    detach_condition: bool = False
-    validity_weight: float = 0.0
+__all__ = ["VCNetTask", "train_task"]
 
 
 class VCNetTask:
@@ -43,19 +26,17 @@ class VCNetTask:
 
     Args:
         network: with a predictor, trained jointly on `y`; without one, conditioned on `condition`.
-        settings: the weights of the terms.
+        settings: the terms and their weights.
         num_rows: rows of an epoch, by which the annealing counts epochs.
     """
 
-    def __init__(
-        self, network: VCNetNetwork, settings: VCNetSettings, options: LossOptions, num_rows: int
-    ) -> None:
-        self.network, self.settings, self.options = network, settings, options
+    def __init__(self, network: VCNetNetwork, settings: VCNetSettings, num_rows: int) -> None:
+        self.network, self.settings = network, settings
         self._num_rows, self._rows_seen = num_rows, 0
 
     def loss(self, batch: Batch) -> tuple[Tensor, Tensor, Metrics]:
         """Sum over the batch's rows of all weighted terms; one count a row."""
-        network, settings, options = self.network, self.settings, self.options
+        network, settings = self.network, self.settings
         x, count = batch["x"], torch.tensor(len(batch["x"]))
         metrics: dict[str, tuple[Tensor, Tensor]] = {}
         total = x.new_zeros(())
@@ -67,21 +48,21 @@ class VCNetTask:
             metrics["prediction_loss"] = (term.detach(), count)
         else:
             condition = batch["condition"]
-        if options.detach_condition:
+        if settings.detach_condition:
             condition = condition.detach()
         mean, log_variance = network.encode(x, condition)
         latent = mean + (0.5 * log_variance).exp() * torch.randn_like(mean)
         output = network.activate(network.decode(latent, condition, x))
         target = x[:, list(network.shape.outputs)]
-        rebuilt = reconstruction_loss(output, target, batch["known"], options.reconstruction)
+        rebuilt = reconstruction_loss(output, target, batch["known"], settings.reconstruction)
         spread = divergence(mean, log_variance)
         epoch = self._rows_seen // self._num_rows
         self._rows_seen += len(x)
-        weight = kl_weight(epoch, settings.kl_step, settings.kl_max, clamp=options.clamp_kl)
+        weight = kl_weight(epoch, settings.kl_step, settings.kl_max, clamp=settings.clamp_kl)
         total = total + settings.reconstruction_weight * rebuilt + weight * spread
-        if options.validity_weight and network.shape.predictor:
+        if settings.validity_weight and network.shape.predictor:
             term = self._validity_loss(x, latent, condition)
-            total = total + options.validity_weight * term
+            total = total + settings.validity_weight * term
             metrics["validity_loss"] = (term.detach(), count)
         metrics |= {"reconstruction_loss": (rebuilt.detach(), count), "divergence": (spread.detach(), count)}
         return total, count, metrics
@@ -99,7 +80,7 @@ class VCNetTask:
         else:
             wanted = torch.rand_like(condition)
             target = wanted[:, 0]
-        moved = network.place(network.activate(network.decode(latent, wanted, x)), x)
+        moved = network.place(network.activate(network.decode(latent.detach(), wanted, x)), x)
         frozen = {name: value.detach() for name, value in network.predictor.named_parameters()}
         logits = torch.func.functional_call(network.predictor, frozen, (moved,))
         return prediction_loss(logits, target, head)

@@ -7,6 +7,7 @@ counterfactual is the row's own latent code decoded under the other outcome, in 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,10 +22,29 @@ from hortus.counterfactual.tables import read_labels, read_values
 __all__ = ["VCNet", "VCNetRegressor"]
 
 
-class VCNet(ClassifierMixin, VCNetBase):
+@dataclass(kw_only=True, eq=False, repr=False)
+class _Joint(VCNetBase):
+    """What training the predictor with the VAE adds."""
+
+    share_size: int | None = None
+    prediction_weight: float | None = None
+    detach_condition: bool | None = None
+    validity_weight: float | None = None
+    shared_encoder: bool = True
+    """One pre-encoder for predictor and encoder, or one each (ablation)."""
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.input_tags.categorical = True
+        tags.input_tags.string = True
+        return tags
+
+
+class VCNet(ClassifierMixin, _Joint):
     """A classifier, of two or more classes, that explains itself.
 
-    See `VCNetBase` for the arguments.
+    See `VCNetBase` and `VCNetSettings` for the arguments.
 
     >>> import numpy as np, pandas as pd
     >>> age = np.arange(20, 80)
@@ -69,15 +89,8 @@ class VCNet(ClassifierMixin, VCNetBase):
         probabilities = self.predict_proba(X)
         return self.classes_[probabilities.argmax(1)]
 
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = True
-        tags.input_tags.categorical = True
-        tags.input_tags.string = True
-        return tags
 
-
-class VCNetRegressor(RegressorMixin, VCNetBase):
+class VCNetRegressor(RegressorMixin, _Joint):
     """A regressor that explains itself: what would bring the prediction to a value, or into a range.
 
     The target is scaled to [0, 1] over its training range; the decoder is conditioned on the scaled value.
@@ -117,10 +130,3 @@ class VCNetRegressor(RegressorMixin, VCNetBase):
         """The predicted value (N,) of each row, in the units of y."""
         table = self._read(X)
         return self._outcomes(table.rows, table)
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = True
-        tags.input_tags.categorical = True
-        tags.input_tags.string = True
-        return tags
