@@ -198,8 +198,11 @@ def _reached(model: VCNetRegressor, asked: pd.DataFrame, goal: Any, now: np.ndar
 
 
 def table(out: Path) -> None:
-    """What is measured, as Markdown, one table for each data set; means and errors into quality.json too."""
+    """The quality as Markdown, one table for each data set; all that is measured into counterfactual.json."""
     results: dict[str, Any] = {"machine": describe_machine()}
+    for name in ("speed", "housing"):
+        if (out / f"{name}.json").exists():
+            results[name] = json.loads((out / f"{name}.json").read_text())
     for name in TABLES:
         paths = [piece_path(out, name, split, method) for method in METHODS for split in range(SPLITS)]
         lines = pd.DataFrame([json.loads(path.read_text()) for path in paths if path.exists()])
@@ -215,7 +218,7 @@ def table(out: Path) -> None:
         for method, line in summary.iterrows():
             cells = [_cell(line, key) for key in SHOWN]
             print(f"| {method} | {counts[method]} | {' | '.join(cells)} |")
-    write_json(out / "quality.json", results)
+    write_json(out / "counterfactual.json", results)
 
 
 def _cell(line: pd.Series, key: str) -> str:
