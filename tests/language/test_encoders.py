@@ -96,7 +96,9 @@ def test_answers_are_the_likeliest_spans(kind: str, tmp_path: Path) -> None:
     peer, tokenizer = peer_of(model, tmp_path, "ForQuestionAnswering")
     question, context = "who jumps over the dog?", TEXT[3]
     got = model.answer(question, context)
-    inputs = tokenizer(question, context, return_tensors="pt", return_offsets_mapping=True)
+    inputs = tokenizer(
+        question, context, return_tensors="pt", return_offsets_mapping=True, return_token_type_ids=True
+    )
     spans = inputs.pop("offset_mapping")[0].tolist()
     types = inputs["token_type_ids"][0]
     if kind == "distilbert":
@@ -119,7 +121,9 @@ def test_contexts_of_any_length() -> None:
     answers = model.answer(["who jumps?", "a"], [CONTEXT, TEXT[0]])
     for answer, context in zip(answers, (CONTEXT, TEXT[0]), strict=True):
         assert answer.text == context[answer.start : answer.end] and 0 < answer.probability <= 1
-    assert model.answer("a", TEXT[0]) == answers[1]
+    alone = model.answer("a", TEXT[0])
+    assert alone[2:] == answers[1][2:]
+    assert alone.probability == pytest.approx(answers[1].probability, abs=1e-5)
     assert model.answer("a", "").text == ""
 
 

@@ -142,13 +142,16 @@ def test_bloom_names_are_the_published_ones(network: Bloom) -> None:
         FAMILY.names.published("blocks.0.unknown.weight")
 
 
-def test_config_imports_no_torch() -> None:
-    code = "import sys, hortus.models.bloom.config; sys.exit('torch' in sys.modules)"
+def test_sizes_are_listed_without_torch() -> None:
+    code = "import sys, hortus.models; hortus.models.available(); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
 def test_every_exported_name_exists() -> None:
-    for module in (hortus.models, importlib.import_module("hortus.models.bloom")):
+    for module in (
+        hortus.models,
+        *(importlib.import_module(f"hortus.models.{name}") for name in available()),
+    ):
         assert all(getattr(module, name) is not None for name in module.__all__)
         with pytest.raises(AttributeError):
             module.nothing_of_the_kind  # noqa: B018
@@ -159,8 +162,17 @@ def test_every_exported_name_exists() -> None:
     [
         "families",
         "checkpoint",
+        "keys",
+        "bert.config",
+        "bert.network",
         "bloom.config",
         "bloom.network",
+        "distilbert.config",
+        "distilbert.network",
+        "t5.config",
+        "t5.network",
+        "t5.session",
+        "layers.relative_position",
         "layers.alibi",
         "layers.cross_entropy",
     ],

@@ -249,7 +249,7 @@ class Tokenizer:
         return None
 
 
-_SAVED_ALWAYS = ("unk_token", "bos_token", "eos_token", "pad_token")
+_SAVED_ALWAYS = tuple(f"{role}_token" for role in _USUAL)
 
 
 class TextStream:
