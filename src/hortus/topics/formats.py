@@ -11,7 +11,7 @@ import csv
 import gzip
 import json
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
@@ -24,7 +24,7 @@ from hortus.topics.config import TextConfig
 from hortus.topics.counts import check_counts, looks_transposed
 from hortus.topics.texts import count_texts
 
-__all__ = ["Corpus", "read_corpus", "read_ldac"]
+__all__ = ["Corpus", "corpus_of_texts", "read_corpus", "read_ldac"]
 
 ORIENTATIONS = ("auto", "documents", "words")
 
@@ -85,11 +85,15 @@ def read_corpus(
         labels = names or [str(i) for i in range(counts.shape[1])]
         kept = [labels[i] for i in counts.words]
         return Corpus(counts.matrix, kept, None, counts.describe())
-    counted = count_texts(_read_texts(path, kind, column), texts)
+    return corpus_of_texts(_read_texts(path, kind, column), texts)
+
+
+def corpus_of_texts(texts: Iterable[str], config: TextConfig | None = None) -> Corpus:
+    """Count texts; those that no word is left of are removed."""
+    counted = count_texts(texts, config)
     counts = check_counts(counted.matrix)
-    report = {**counts.describe(), **counted.removed}
     tokens = [counted.tokens[d] for d in counts.documents]
-    return Corpus(counts.matrix, counted.vocabulary, tokens, report)
+    return Corpus(counts.matrix, counted.vocabulary, tokens, {**counts.describe(), **counted.removed})
 
 
 def _kind(path: Path) -> str:

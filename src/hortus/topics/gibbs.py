@@ -27,7 +27,7 @@ from hortus.topics.priors import log_evidence_of_words, starting_priors, update_
 __all__ = ["Fit", "run_gibbs"]
 
 
-DENSE_UP_TO = 256  # topics; beyond, the sparse sweep is the faster one
+DENSE_UP_TO = 160  # topics; beyond, the sparse sweep is the faster one
 OPTIMIZE_EVERY = 20  # sweeps between two updates of the priors
 TRACE_EVERY = 25  # sweeps between two entries of the trace
 

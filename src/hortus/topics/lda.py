@@ -22,7 +22,7 @@ from hortus.topics.config import ModelConfig, at_least, one_of
 from hortus.topics.counts import Counts, check_counts
 from hortus.topics.fits import fit_model, kept_fit
 from hortus.topics.gibbs import Fit
-from hortus.topics.inference import completion_perplexity, fold_in, plug_in_log_likelihood
+from hortus.topics.inference import completion_perplexity, fold_in
 from hortus.topics.texts import count_texts, is_texts
 
 __all__ = ["LatentDirichletAllocation"]
@@ -230,13 +230,6 @@ class LatentDirichletAllocation(TransformerMixin, BaseEstimator):
     def score(self, X: Any, y: Any = None) -> float:
         """Minus the log of the held-out perplexity: log-likelihood per scored token; larger is better."""
         return -float(np.log(self.perplexity(X)))
-
-    def log_likelihood(self, X: Any) -> float:
-        """Plug-in log-likelihood of documents, their proportions folded in."""
-        matrix = self._known(X)
-        return plug_in_log_likelihood(
-            matrix, fold_in(matrix, self.topic_word_, self.doc_topic_prior_), self.topic_word_
-        )
 
     def _known(self, X: Any) -> Any:
         """Counts (D, V) of new documents with the words that the model saw."""

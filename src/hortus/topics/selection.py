@@ -169,12 +169,13 @@ def _settings(
     criteria: Sequence[str] | None,
     jobs: int | None,
 ) -> SelectConfig:
-    given: dict[str, Any] = {"restarts": restarts, "jobs": jobs}
-    given["candidates"] = (
-        candidates if candidates is None or isinstance(candidates, str) else tuple(candidates)
-    )
-    given["criteria"] = None if criteria is None else tuple(criteria)
-    changes = {name: value for name, value in given.items() if value is not None}
+    given = {
+        "candidates": candidates if candidates is None or isinstance(candidates, str) else tuple(candidates),
+        "restarts": restarts,
+        "criteria": None if criteria is None else tuple(criteria),
+        "jobs": jobs,
+    }
+    changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     return replace(config or SelectConfig(), **changes)
 
 

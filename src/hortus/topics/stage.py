@@ -14,10 +14,9 @@ from hortus.errors import ConfigError, DataError
 from hortus.recipe import Stage, StageContext, StageResult
 from hortus.report import Block, Table, Text
 from hortus.topics.config import StageConfig
-from hortus.topics.formats import Corpus, read_corpus
+from hortus.topics.formats import Corpus, corpus_of_texts, read_corpus
 from hortus.topics.pages import selection_blocks, topics_table, write_selection
 from hortus.topics.selection import select_num_topics
-from hortus.topics.texts import count_texts
 
 __all__ = ["STAGE", "run_topics"]
 
@@ -76,15 +75,7 @@ def _read(config: StageConfig, context: StageContext) -> Corpus:
             "the stage 'topics' has no texts", do="put a corpus stage before it, or set its data=PATH"
         )
     texts = _documents(folder / DOCUMENTS)
-    counted = count_texts([texts[d] for d in _sample(len(texts), config)], config.texts)
-    filled = [d for d, words in enumerate(counted.tokens) if len(words)]
-    report = {"documents": len(filled), "empty_documents_removed": len(counted.tokens) - len(filled)}
-    return Corpus(
-        counted.matrix[filled],
-        counted.vocabulary,
-        [counted.tokens[d] for d in filled],
-        {**report, **counted.removed},
-    )
+    return corpus_of_texts([texts[d] for d in _sample(len(texts), config)], config.texts)
 
 
 def _sample(size: int, config: StageConfig) -> np.ndarray:

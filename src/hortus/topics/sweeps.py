@@ -6,7 +6,7 @@ without the one at hand (Griffiths and Steyvers 2004). Tokens are visited word b
 document's side alone. Nothing is approximated but n_k across threads (see `gibbs`).
 
     sweep_dense     (n_dk + alpha_k) f_k for all topics, in vectors: eight topics a step and no branch. The
-                    faster one up to some 256 topics;
+                    faster one up to some 160 topics;
     sweep_sparse    n_dk f_k is walked over the few topics of the document. The sum of alpha_k f_k is kept up
                     to date, in blocks of about sqrt K topics that are walked only when the draw falls there.
                     A token costs the topics of its document and about 2 sqrt K for some draws, not K.

@@ -48,7 +48,7 @@ def run_variational(
     expected /= counts.num_words * num_topics
     if start is not None:
         expected[:, : start.word_topic.shape[1]] = start.word_topic
-    gamma = alpha + counts.lengths[:, None] / num_topics
+    gamma = np.empty((counts.num_documents, num_topics))
     cuts = _cuts(np.diff(matrix.indptr), num_threads)
     trace: list[tuple[int, float]] = []
     with ThreadPoolExecutor(num_threads) as pool:
