@@ -19,9 +19,12 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from hortus.models.bloom.config import BloomConfig
+from hortus.models.layers.activations import activation, project_activated
 from hortus.models.layers.attention import AttentionPlan, KeyValueStore, attend, attend_fused, plan_attention
 
 __all__ = ["Bloom"]
+
+_gelu = activation("gelu_pytorch_tanh")
 
 
 class Attention(nn.Module):
@@ -56,7 +59,7 @@ class FeedForward(nn.Module):
 
     def forward(self, states: Tensor) -> Tensor:
         """(B, T, D) -> (B, T, D)."""
-        return self.contract(F.gelu(self.expand(states), approximate="tanh"))
+        return project_activated(self.contract, _gelu, self.expand(states))
 
 
 class Block(nn.Module):

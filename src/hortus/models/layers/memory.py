@@ -14,7 +14,9 @@ import sys
 __all__ = ["keep_freed_memory"]
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
-_MOST_BYTES = 2**30  # of one block; larger ones still go back at once
+# Of one block. Larger ones (the head's gradient of a large vocabulary) still go back at once: kept, they
+# break the heap into pieces, which cost a quarter of a gigabyte at 250,880 words.
+_MOST_BYTES = 2**26
 
 
 @functools.cache
