@@ -119,3 +119,10 @@ def test_an_interrupted_answer_keeps_the_talk_going(folder, capsys, monkeypatch)
     monkeypatch.setattr("sys.stdin", io.StringIO("The\nfox\n"))
     code, out, _ = run_main(["chat", folder], capsys)
     assert (code, out) == (0, "part\npart\n")
+
+
+def test_packed_weights_write_text_too(folder, capsys) -> None:
+    code, out, _ = run_main(["generate", folder, "The", "--weights", "int8", "--max-new-tokens", "5"], capsys)
+    packed = hortus.load(folder, weights="int8")
+    assert code == 0 and out == packed.generate("The", max_new_tokens=5) + "\n"
+    assert packed.network.packing == "int8"

@@ -11,6 +11,7 @@ from hortus.cli import main
 from hortus.errors import ArtifactError, ConfigError
 from hortus.language import LanguageModel
 from hortus.language.export import comparison, export_gguf, export_hugging_face, export_onnx
+from hortus.models import build_network
 
 WIDE = {"hidden_size": 64, "num_heads": 4}
 
@@ -34,6 +35,21 @@ def test_a_hugging_face_folder(model, tmp_path, dtype) -> None:
         assert again.generate("The quick", max_new_tokens=64) == model.generate(
             "The quick", max_new_tokens=64
         )
+
+
+@pytest.mark.parametrize(
+    ("kind", "readers"), [("t5", ("hortus",)), ("distilbert", ("hortus", "transformers"))]
+)
+def test_other_families_as_hugging_face_folders(model, tmp_path, kind, readers) -> None:
+    pytest.importorskip("transformers")
+    shapes = {
+        "t5": {"d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 1, "num_heads": 2},
+        "distilbert": {"dim": 16, "hidden_dim": 32, "n_layers": 1, "n_heads": 2},
+    }
+    network = build_network({"model_type": kind, "vocab_size": 320, **shapes[kind]}).eval()
+    other = LanguageModel(network, model.tokenizer)
+    result = export_hugging_face(other, tmp_path / "out")
+    assert result.readers == readers and result.difference < 1e-4
 
 
 def test_onnx_takes_any_batch_and_length(make_model, tmp_path) -> None:

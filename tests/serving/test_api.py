@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from hortus.language import LanguageModel
+from hortus.models import build_network
 from hortus.serving import Prepared
 from tests.serving.conftest import running_server
 
@@ -260,6 +261,17 @@ def test_a_hostile_template_costs_its_request_only(model: LanguageModel, tmp_pat
         code, answer = post(address, "/v1/chat/completions", {"messages": [{"role": "user", "content": "a"}]})
         assert code == 400 and "time" in answer["error"]["message"]
         assert post(address, "/v1/completions", {"prompt": "a", "max_tokens": 2})[0] == 200
+
+
+def test_an_encoder_is_served_for_embeddings(model: LanguageModel) -> None:
+    shape = {"dim": 16, "hidden_dim": 32, "n_layers": 1, "n_heads": 2, "vocab_size": 320}
+    encoder = LanguageModel(build_network({"model_type": "distilbert", **shape}), model.tokenizer)
+    with running_server(encoder) as (address, _, _):
+        code, answer = post(address, "/v1/embeddings", {"input": ["The quick", "fox"]})
+        rows = [entry["embedding"] for entry in answer["data"]]
+        np.testing.assert_allclose(rows, encoder.embed(["The quick", "fox"]), atol=1e-5)
+        code, answer = post(address, "/v1/completions", {"prompt": "a"})
+        assert code == 400 and "embeddings" in answer["error"]["message"]
 
 
 def test_an_answerer_stands_before_the_model(model: LanguageModel) -> None:

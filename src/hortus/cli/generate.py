@@ -51,13 +51,14 @@ def given(flags: Any) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def open_model(model: str, device: str, dtype: str) -> LanguageModel:
+def open_model(model: str, device: str, dtype: str, weights: str | None = None) -> LanguageModel:
     """Open a language model.
 
     Raises:
         ArtifactError: there is no such artifact, or it is another kind.
     """
-    opened = load(model, device=device, dtype=dtype)
+    packing = {} if weights is None else {"weights": weights}
+    opened = load(model, device=device, dtype=dtype, **packing)
     if not hasattr(opened, "stream"):
         raise ArtifactError(f"{model} holds no language model", do="give the folder of one")
     return typing.cast("LanguageModel", opened)
@@ -74,6 +75,7 @@ def generate(
     batch_size: int = 16,
     device: str = "auto",
     dtype: str = "auto",
+    weights: typing.Literal["int8", "bfloat16"] | None = None,
     json: Annotated[bool, Parameter(name="--json", negative=())] = False,
 ) -> int:
     """Continue a text and print the new part as it comes.
@@ -96,6 +98,8 @@ def generate(
         auto, cpu, cuda, cuda:N or mps.
     dtype
         auto, float32, bfloat16 or float16.
+    weights
+        Keep a decoder's weights in fewer bits than the arithmetic, for speed.
     json
         Print one JSON object instead of bare text.
     """
@@ -104,11 +108,11 @@ def generate(
     options = given(settings) | {"truncate": truncate}
     if input is not None:
         rows = read_rows(input)
-        opened = open_model(model, device, dtype)
+        opened = open_model(model, device, dtype, weights)
         answers = opened.generate([row["text"] for row in rows], batch_size=batch_size, **options)
         write_rows([row | {"generated": new} for row, new in zip(rows, answers, strict=True)], output, json)
         return 0
-    opened = open_model(model, device, dtype)
+    opened = open_model(model, device, dtype, weights)
     assert text is not None
     if json:
         _print_line({"text": text, "generated": opened.generate(text, **options)})

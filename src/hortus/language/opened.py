@@ -16,6 +16,7 @@ from hortus.device import choose_device, choose_dtype
 from hortus.errors import ArtifactError, ConfigError, DataError
 from hortus.language.config import GenerationConfig
 from hortus.models import load_network, save_network
+from hortus.models.decoder import pack_network
 from hortus.tokenizer import Tokenizer
 
 __all__ = ["OpenedModel"]
@@ -61,6 +62,7 @@ class OpenedModel:
         device: str = "auto",
         dtype: str = "auto",
         max_length: int | None = None,
+        weights: str | None = None,
     ) -> Self:
         """Open an artifact folder; `hortus.load` does it for hub ids too.
 
@@ -69,8 +71,11 @@ class OpenedModel:
             dtype: auto, float32, bfloat16 or float16. "auto" keeps float32 weights as they are and takes
                 stored half-precision ones to the format that the device multiplies in.
             max_length: the most tokens of a text; None takes what the folder says, else 2048.
+            weights: "int8" or "bfloat16" keeps a decoder's weights in fewer bits than the arithmetic, for
+                speed (CPU); such a model cannot be saved. `hortus.language.packing` measures what it costs.
 
         Raises:
+            ConfigError: weights that cannot be packed so.
             ArtifactError: a file is missing or corrupt, or the parts do not fit together.
         """
         folder = Path(folder)
@@ -78,13 +83,16 @@ class OpenedModel:
         network = load_network(folder)
         stored = next(network.parameters()).dtype
         wanted = stored if dtype == "auto" and stored == torch.float32 else choose_dtype(dtype, place)
+        network = network.to(device=place, dtype=wanted)
+        if weights is not None:
+            pack_network(network, weights)
         recipe = folder / "recipe.yaml"
         tokenizer = Tokenizer.load(folder)
         template = folder / "chat_template.jinja"
         if template.is_file():
             tokenizer.settings.setdefault("chat_template", template.read_text(encoding="utf-8"))
         return cls(
-            network.to(device=place, dtype=wanted),
+            network,
             tokenizer,
             GenerationConfig.read(folder),
             ModelCard.read(folder),
@@ -99,7 +107,11 @@ class OpenedModel:
     def _write_rest(self, folder: Path) -> None:
         self.tokenizer.save(folder)
         settings = folder / "tokenizer_config.json"
-        write_json(settings, read_json(settings) | {"model_max_length": self.max_length})
+        stored = read_json(settings) | {"model_max_length": self.max_length}
+        if getattr(self.network.config, "num_token_types", 0) > 1:
+            # Without this transformers' general tokenizer gives both texts of a pair the type 0.
+            stored["model_input_names"] = ["input_ids", "token_type_ids", "attention_mask"]
+        write_json(settings, stored)
         if self.network.architecture == "encoder":
             return
         ids = self.tokenizer

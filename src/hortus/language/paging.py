@@ -11,7 +11,7 @@ __all__ = ["MOST_ROWS", "PagedDecoder", "PagedRow", "open_paged", "position_byte
 
 def writes_together(model: LanguageModel) -> bool:
     """Whether the model's network continues text and can do so for rows of many texts."""
-    return model.kind == "bloom"
+    return str(model.network.architecture) == "decoder"
 
 
 def position_bytes(model: LanguageModel) -> int:

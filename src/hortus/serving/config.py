@@ -36,6 +36,8 @@ class ServingConfig:
     """Positions of a cache block, the unit of sharing and accounting."""
     max_running: int = 32
     """Texts that are written at the same time."""
+    step_seconds: float = 0.02
+    """A step that others wait for takes up prompt tokens for about so long."""
     max_queued: int = 256
     """Texts that may wait; above it requests get 429."""
     max_new_tokens: int = 2048
@@ -53,7 +55,7 @@ class ServingConfig:
 
     def __post_init__(self) -> None:
         names = ("cache_megabytes", "block_size", "max_running", "max_queued", "max_new_tokens")
-        for name in (*names, "max_choices", "max_texts", "max_body_bytes", "request_seconds"):
+        for name in (*names, "max_choices", "max_texts", "max_body_bytes", "request_seconds", "step_seconds"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name}={getattr(self, name)!r}", allowed="above 0")
         if self.grace_seconds < 0 or not 0 <= self.port < 65536:

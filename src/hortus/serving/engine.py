@@ -46,6 +46,8 @@ __all__ = ["BusyError", "Engine"]
 
 _PIECE = 256  # prompt tokens of one pass through the network's modules
 _LONG = 96  # from here such a pass beats rows of the compiled kernels, where nobody waits for it
+_MANY = 16  # rows from which a step's time grows with them
+_FEW = 8  # prompt tokens that are read in any step
 _MOST_LOGITS = 1 << 24  # numbers of one chunk of logits: 64 MB in fp32
 _log = logging.getLogger("hortus")
 
@@ -84,6 +86,7 @@ class Engine:
         self._jobs: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
         self._wake = threading.Condition()
         self._thread = threading.Thread(target=self._serve, name="engine", daemon=True)
+        self._row_seconds = config.step_seconds / 32  # of one row in a run of many; measured as steps go
         self._stopped = False
         self._last_moment: float | None = None  # once stopping: when running texts end with what they have
 
@@ -256,7 +259,7 @@ class Engine:
             alone = len(reading) == len(self.running) and left > _LONG
             if not (text.request.echo or alone or not decoder.compiled):
                 continue
-            start, count = text.computed, min(left, _PIECE)
+            start, count = text.computed, min(left, _PIECE if len(reading) == len(self.running) else _FEW * 8)
             states = decoder.extend(text.tokens(start, start + count), start, text.table)
             self._computed(text, count)
             if text.request.echo:
@@ -270,11 +273,12 @@ class Engine:
         rows: list[PagedRow] = []
         rest: list[PagedRow] = []
         advanced: list[tuple[Text, int]] = []
+        most = self._most_rows()
         for text in sorted(self.running, key=lambda text: text.reading):  # writers first: they wait for it
             if text.reading and (text.request.echo or not decoder.compiled):
                 continue
-            count = min(max(1, len(text.row.prompt) - text.computed), MOST_ROWS - len(rows) - len(rest))
-            if count == 0:
+            count = min(max(1, len(text.row.prompt) - text.computed), most - len(rows) - len(rest))
+            if count <= 0:
                 break
             new = text.rows(count)
             if text.computed + count == text.num_tokens:
@@ -283,10 +287,20 @@ class Engine:
             advanced.append((text, count))
         if not advanced:
             return
+        began = time.perf_counter()
         logits = decoder.run(rows + rest, scored=len(rows))
+        if (num_rows := len(rows) + len(rest)) >= _MANY:
+            self._row_seconds += 0.2 * ((time.perf_counter() - began) / num_rows - self._row_seconds)
         for text, count in advanced:
             self._computed(text, count)
         self._write([text for text, _ in advanced if text.computed == text.num_tokens], logits)
+
+    def _most_rows(self) -> int:
+        """Rows of a step: all where nobody waits for tokens, else what fits the time of a step."""
+        writers = sum(not text.reading for text in self.running)
+        if not writers:
+            return MOST_ROWS
+        return min(MOST_ROWS, max(writers + _FEW, int(self.config.step_seconds / self._row_seconds)))
 
     def _computed(self, text: Text, count: int) -> None:
         """Count new positions and let others reuse the blocks that are now full."""

@@ -56,7 +56,7 @@ def probe_inputs(probe: Probe) -> list[tuple[torch.Tensor, torch.Tensor]]:
 @torch.inference_mode()
 def compare(
     run: Callable[..., Any],
-    theirs: Callable[[torch.Tensor, torch.Tensor], np.ndarray],
+    theirs: Callable[[torch.Tensor, torch.Tensor], Any],
     probe: Probe,
     tolerance: float,
     reader: str,
@@ -64,8 +64,8 @@ def compare(
     """Compare logits of the original and of what was written.
 
     Args:
-        run: (ids, mask) -> (B, T, V) logits of the original, a tensor.
-        theirs: the same of the written file, an array.
+        run: (ids, mask) -> logits of the original, (B, T, V), or (B, V) of a whole text.
+        theirs: the same of the written file; either gives a tensor or an array.
         tolerance: allowed difference over the largest logit.
 
     Raises:
@@ -73,10 +73,11 @@ def compare(
     """
     worst, same, count, scale = 0.0, 0, 0, 0.0
     for ids, mask in probe_inputs(probe):
-        expected = run(ids, mask).float().cpu().numpy()
-        given = theirs(ids, mask).astype(np.float32)
-        real = mask.numpy().astype(bool)[:, -expected.shape[1] :]
-        expected, given = expected[real], given[real]
+        expected = np.asarray(torch.as_tensor(run(ids, mask)).float())
+        given = np.asarray(torch.as_tensor(theirs(ids, mask)).float())
+        if expected.ndim == 3:
+            real = mask.numpy().astype(bool)
+            expected, given = expected[real], given[real]
         scale = max(scale, float(np.abs(expected).max()))
         worst = max(worst, float(np.abs(expected - given).max()))
         same += int((expected.argmax(-1) == given.argmax(-1)).sum())

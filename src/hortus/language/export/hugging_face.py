@@ -7,11 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from hortus.artifact import replacing_folder
+from hortus.artifact import read_config, replacing_folder
 from hortus.errors import ConfigError
 from hortus.language.export.comparison import TOLERANCES, Comparison, Probe, compare
 from hortus.language.model import LanguageModel
@@ -40,30 +39,34 @@ def export_hugging_face(model: LanguageModel, folder: str | Path, dtype: str = "
         written.save(temporary)
         again = load_network(temporary, torch.float32)
         read: dict[str, Any] = {"hortus": again}
-        if (peer := _transformers(temporary, model.kind)) is not None:
+        if model.network.architecture != "encoder-decoder" and (peer := _transformers(temporary)) is not None:
             read["transformers"] = peer
         probe = Probe(model.network.config.vocab_size, model.max_length)
         results = [
-            compare(model.network, _reading(network), probe, TOLERANCES[dtype], reader)
+            compare(_reading(model.network), _reading(network), probe, TOLERANCES[dtype], reader)
             for reader, network in read.items()
         ]
     worst = max(results, key=lambda result: result.difference)
     return worst._replace(readers=tuple(read))
 
 
-def _reading(network: Any) -> Callable[[Tensor, Tensor], np.ndarray]:
-    def read(ids: Tensor, mask: Tensor) -> np.ndarray:
-        output = network(ids, attention_mask=mask)
-        return (output if isinstance(output, Tensor) else output.logits).float().numpy()
+def _reading(network: Any) -> Callable[[Tensor, Tensor], Any]:
+    """Logits of either library's network; an encoder-decoder gets its source as target too."""
+    paired = getattr(network, "architecture", "") == "encoder-decoder"
+
+    def read(ids: Tensor, mask: Tensor) -> Any:
+        target = {"decoder_input_ids": ids} if paired else {}
+        output = network(input_ids=ids, attention_mask=mask, **target)
+        return output if isinstance(output, Tensor) else output.logits
 
     return read
 
 
-def _transformers(folder: Path, kind: str) -> Any:
+def _transformers(folder: Path) -> Any:
     """The folder as transformers opens it, or None where that is not installed."""
     try:
         import transformers
     except ModuleNotFoundError:
         return None
-    opener = transformers.AutoModelForCausalLM if kind == "bloom" else transformers.AutoModelForMaskedLM
+    opener = getattr(transformers, read_config(folder)["architectures"][0])
     return opener.from_pretrained(folder, dtype=torch.float32, local_files_only=True).eval()

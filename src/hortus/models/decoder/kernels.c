@@ -4,8 +4,9 @@
    memory's speed or less; the tiles below keep a few weight rows and all their sums in registers. All of a
    step runs inside one parallel region, so the cost between two operations is a barrier, not a dispatch.
 
-   Weights are fp32, bf16, or int8 with one fp32 scale an output row; the two narrow kinds are widened in
-   registers, so a step reads two or four times fewer bytes and needs no bf16 or int8 units. All else is fp32
+   Weights are fp32, bf16, or int8 with one fp32 scale an output row. A step reads two or four times fewer bytes
+   of the narrow kinds and needs no bf16 or int8 units: bf16 is widened in registers, int8 meets inputs of 16
+   bits (where the processor multiplies such pairs; it is widened elsewhere). All else is fp32
    and row-major; vectors are the compiler's own, so the same text serves AVX2, AVX-512 and NEON.
 
    Keys and values lie in blocks of `block` positions, (blocks, n, block, d) a layer; a row's table names the
@@ -36,12 +37,16 @@ typedef int32_t indices __attribute__((vector_size(16)));
 #endif
 #define LOAD(p) (*(const vec *)(p))
 /* Eight or sixteen bytes as words: gcc 12 turns the portable form into byte-wise moves. */
-#if defined(__AVX512F__)
+#if defined(__AVX512BW__)
 #include <immintrin.h>
 #define WIDENED(p) ((words)_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(p))))
-#elif defined(__AVX2__)
+#define SHORTS(p) _mm512_cvtepi8_epi16(_mm256_loadu_si256((const __m256i *)(p)))
+#define PAIRS(a, p) ((words)_mm512_madd_epi16(a, _mm512_loadu_si512(p)))
+#elif defined(__AVX2__) && !defined(__AVX512F__)
 #include <immintrin.h>
 #define WIDENED(p) ((words)_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(p))))
+#define SHORTS(p) _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(p)))
+#define PAIRS(a, p) ((words)_mm256_madd_epi16(a, _mm256_loadu_si256((const __m256i *)(p))))
 #else
 #define WIDENED(p) __builtin_convertvector(*(const bytes *)(p), words)
 #endif
@@ -63,7 +68,7 @@ typedef struct {
 typedef struct {
     int64_t rows, scored, width; /* width: blocks a table has room for */
     const int64_t *tokens, *positions, *first, *tables;
-    float *wide; /* room for four weight rows as fp32, a thread */
+    float *wide; /* a thread's room for four weight rows as fp32, or for all input rows as int16 */
     int64_t stride;
 } Batch;
 
@@ -154,7 +159,8 @@ INLINE void tile(const Operation *op, const char *w, int64_t o, int64_t row, con
         for (int m = 0; m < M; m++) inputs[m] = LOAD(x + m * k + i);
         for (int r = 0; r < N; r++) {
             vec weights = weights_at(w, r * k + i, type);
-            if (ahead) __builtin_prefetch(w + ((r + 4) * k + i) * BYTES(type));
+            if (ahead && !(i * BYTES(type) & 63)) /* once a cache line */
+                __builtin_prefetch(w + ((r + 4) * k + i) * BYTES(type));
             for (int m = 0; m < M; m++) sums[m][r] += weights * inputs[m];
         }
     }
@@ -174,12 +180,91 @@ INLINE void tile(const Operation *op, const char *w, int64_t o, int64_t row, con
     }
 }
 
+#ifdef PAIRS
+/* int8 rows times inputs of 16 bits, x = step q with step = max|x| / 32767: half the instructions of widening
+   to fp32, at a rounding of the inputs that is 250 times finer than that of the weights. The sums are exact
+   integers, for 4096 products at a time, which is as far as 32 bits reach. */
+INLINE void integer_tile(const Operation *op, const char *w, int64_t o, int64_t row, const int16_t *q,
+                         const float *steps, const int M, const int ahead) {
+    int64_t k = op->in, i = 0;
+    quad totals[3];
+    memset(totals, 0, sizeof totals);
+    while (i < k) {
+        int64_t end = i + 4096 < k ? i + 4096 : k;
+        words sums[3][4];
+        memset(sums, 0, sizeof sums);
+        if (M == 1) { /* one row after the other, as memory likes it; the order of exact sums is free */
+            int64_t stop = i + (end - i) / (8 * WIDTH) * (8 * WIDTH);
+            for (int r = 0; r < 4; r++) {
+                words parts[4];
+                memset(parts, 0, sizeof parts);
+                for (int64_t j = i; j < stop; j += 8 * WIDTH) {
+                    if (ahead) __builtin_prefetch(w + r * k + j + 1024);
+                    for (int p = 0; p < 4; p++)
+                        parts[p] += PAIRS(SHORTS(w + r * k + j + 2 * WIDTH * p), q + j + 2 * WIDTH * p);
+                }
+                sums[0][r] = (parts[0] + parts[1]) + (parts[2] + parts[3]);
+            }
+            i = stop;
+        }
+        for (; i + 2 * WIDTH <= end; i += 2 * WIDTH)
+            for (int r = 0; r < 4; r++) {
+                if (ahead && !(i & 63)) __builtin_prefetch(w + (r + 4) * k + i);
+                for (int m = 0; m < M; m++) sums[m][r] += PAIRS(SHORTS(w + r * k + i), q + m * k + i);
+            }
+        for (int m = 0; m < M; m++) {
+            vec floats[4];
+            for (int r = 0; r < 4; r++) floats[r] = __builtin_convertvector(sums[m][r], vec);
+            totals[m] += four_sums(floats);
+            for (int64_t j = i; j < end && end == k; j++)
+                for (int r = 0; r < 4; r++) totals[m][r] += (float)((int8_t)w[r * k + j] * q[m * k + j]);
+        }
+        i = end;
+    }
+    for (int m = 0; m < M; m++)
+        for (int r = 0; r < 4; r++) {
+            int64_t at = (row + m) * op->out + o + r;
+            /* Written as an fma, lest the compiler make it one for some M only: rows would depend on the batch. */
+            float s = fmaf(totals[m][r] * steps[m], op->scale[o + r], op->bias ? op->bias[o + r] : 0.0f);
+            op->output[at] = op->residual ? s + op->residual[at] : s;
+        }
+}
+
+static float to_integers(const float *x, int16_t *q, int64_t k) {
+    float most = 0;
+    for (int64_t j = 0; j < k; j++) most = fabsf(x[j]) > most ? fabsf(x[j]) : most;
+    float inverse = most > 0 ? 32767.0f / most : 0;
+    for (int64_t j = 0; j < k; j++) {
+        float value = x[j] * inverse;
+        q[j] = (int16_t)(value + (value < 0 ? -0.5f : 0.5f));
+    }
+    return most / 32767.0f;
+}
+
+static int64_t integer_product(const Operation *op, int64_t rows, int64_t begin, int64_t end, int16_t *q) {
+    int64_t k = op->in, o = begin;
+    float steps[rows];
+    for (int64_t row = 0; row < rows; row++) steps[row] = to_integers(op->input + row * k, q + row * k, k);
+    for (; o + 4 <= end; o += 4) {
+        const char *w = (const char *)op->weight + o * k;
+        for (int64_t row = 0; row < rows;) {
+            int64_t left = rows - row;
+            if (left == 1) integer_tile(op, w, o, row, q + row * k, steps + row, 1, 1), row += 1;
+            else if (left == 2 || left == 4)
+                integer_tile(op, w, o, row, q + row * k, steps + row, 2, 1), row += 2;
+            else integer_tile(op, w, o, row, q + row * k, steps + row, 3, 1), row += 3;
+        }
+    }
+    return o;
+}
+#endif
+
 /* Four weight rows times all input rows. */
 INLINE void four_rows(const Operation *op, const char *w, int64_t o, int64_t rows, const int type) {
     for (int64_t row = 0; row < rows;) {
         int64_t left = rows - row;
         int ahead = row == 0; /* the first tile reads the weights from memory, the others from cache */
-        if (left == 1) tile(op, w, o, row, 4, 1, type, 0), row += 1;
+        if (left == 1) ahead ? tile(op, w, o, row, 4, 1, type, 1) : tile(op, w, o, row, 4, 1, type, 0), row += 1;
         else if (left == 2 || left == 4)
             ahead ? tile(op, w, o, row, 4, 2, type, 1) : tile(op, w, o, row, 4, 2, type, 0), row += 2;
         else ahead ? tile(op, w, o, row, 4, 3, type, 1) : tile(op, w, o, row, 4, 3, type, 0), row += 3;
@@ -189,6 +274,10 @@ INLINE void four_rows(const Operation *op, const char *w, int64_t o, int64_t row
 INLINE void product(const Operation *op, int64_t rows, int64_t begin, int64_t end, float *wide,
                     const int type) {
     int64_t k = op->in, o = begin;
+#ifdef PAIRS
+    if (type == INT8) o = integer_product(op, rows, begin, end, (int16_t *)wide);
+    else
+#endif
     for (; o + 4 <= end; o += 4) {
         const char *w = (const char *)op->weight + o * k * BYTES(type);
         if (type == FLOAT32 || rows <= 3) {

@@ -62,7 +62,7 @@ class Step:
         self._operations: list[_Operation] = []
         self._kept: list[Tensor] = []  # whatever an address points into must live as long as the list
         self._scratch = torch.empty(torch.get_num_threads(), capacity)
-        self._wide = torch.empty(0)  # where the kernels widen narrow weights, four rows a thread
+        self._wide = torch.empty(0)  # a thread's: four weight rows as fp32, or the inputs as int16
         self._ready: ctypes.Array[_Operation] | None = None
 
     def embed(self, module: Any) -> Tensor:
@@ -140,7 +140,7 @@ class Step:
         if self._ready is None:
             self._ready = (_Operation * len(self._operations))(*self._operations)
             longest = max(operation.in_ for operation in self._operations)
-            self._wide = torch.empty(self._scratch.size(0), 4 * longest)
+            self._wide = torch.empty(self._scratch.size(0), max(4, -(-self._rows // 2)) * longest)
         rows = tokens.size(0)
         batch = _Batch(rows=rows, scored=rows if scored is None else scored, width=tables.size(1))
         batch.tokens, batch.positions = tokens.data_ptr(), positions.data_ptr()
