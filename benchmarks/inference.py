@@ -99,9 +99,9 @@ def pair(config: Any, peer_class: str) -> tuple[Any, Any]:
     kind = {"t5": "T5Config", "distilbert": "DistilBertConfig"}[ours.model_type]
     peer = getattr(transformers, peer_class)(getattr(transformers, kind)(**described)).eval()
     names = family(ours.model_type).names
+    if ours.model_type == "t5":  # whose constructor ties a head that is not to be tied
+        peer.lm_head.weight = torch.nn.Parameter(ours.head_weight.detach().clone())
     peer.load_state_dict({names.published(name): x for name, x in ours.named_parameters()}, strict=False)
-    if ours.model_type == "t5":
-        peer.lm_head.weight = torch.nn.Parameter(ours.head_weight.detach())
     return ours, peer
 
 

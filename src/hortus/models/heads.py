@@ -43,11 +43,9 @@ def with_head(network: Any, head: Head, labels: Sequence[str] = ()) -> Any:
     weight = network.embedding.weight
     other.to(device=weight.device, dtype=weight.dtype)
     with torch.no_grad():
-        for name, parameter in other.named_parameters():
+        for name, _ in list(other.named_parameters()):
             if name in own and not name.startswith("classifier."):
                 _replace(other, name, own[name])
-            else:
-                parameter.requires_grad_(True)
     return other.train(network.training)
 
 

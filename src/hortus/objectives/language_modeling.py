@@ -124,7 +124,8 @@ def _pairs(
     """Sources, and targets that end with the end token."""
     if tokenizer.eos_id is None:
         raise ArtifactError("the tokenizer has no end token", do="add eos_token to tokenizer_config.json")
-    sources = _texts(rows, tokenizer, config.text_column)
+    texts = [text_of(row, config.text_column, number) for number, row in enumerate(rows)]
+    sources = tokenizer.encode_batch(texts, add_special=True)  # as LanguageModel.generate reads them
     targets = _texts(rows, tokenizer, config.target_column)
     examples = []
     for number, (source, target) in enumerate(zip(sources, targets, strict=True)):
