@@ -7,7 +7,7 @@ import importlib
 
 import pytest
 
-MODULES = "cache evaluator files held_out metrics statistics tasks"
+MODULES = "cache evaluator files findings held_out metrics statistics tasks"
 
 
 @pytest.mark.parametrize("name", MODULES.split(" "))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import doctest
+import importlib
 import json
 from itertools import islice
 from pathlib import Path
@@ -229,3 +231,9 @@ def test_packed_encoder_decoder_loss_is_that_of_each_example_alone() -> None:
         expected -= scores.gather(1, torch.tensor(target)[:, None]).sum().item()
     assert loss.item() == pytest.approx(expected, rel=1e-5)
     assert count.item() == sum(len(target) for _, target in pairs)
+
+
+@pytest.mark.parametrize("name", ["prompted", "prompted_packing"])
+def test_examples(name: str) -> None:
+    result = doctest.testmod(importlib.import_module(f"hortus.objectives.{name}"))
+    assert result.attempted > 0 and result.failed == 0

@@ -67,7 +67,8 @@ def harness_formula(reference: Any, encode: Any, end: int, row: dict[str, Any]) 
     """What the harness computes for one row, one choice at a time."""
     values = []
     for choice in row["choices"]:
-        context, whole = encode(row["query"]) or [end], encode(f"{row['query']} {choice}")
+        # Spaces at the end of the context are scored with the choice.
+        context, whole = encode(row["query"].rstrip()) or [end], encode(f"{row['query']} {choice}")
         ids = whole if row["query"] else [end, *whole]
         with torch.no_grad():
             scores = reference(torch.tensor([ids])).logits[0].double().log_softmax(-1)
