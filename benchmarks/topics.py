@@ -11,7 +11,8 @@ Rows (--rows):
     reuters     time to tomotopy's log p(w, z) after 200 sweeps, K = 20: ours, tomotopy (2 workers), lda
     newsgroups  the same for 20 Newsgroups, K = 100
     selection   K = 2..30 step 2, 3 restarts, Reuters: ours with all criteria; tmtoolkit with those both have
-    perplexity  held-out perplexity of ours (Gibbs, variational), tomotopy, scikit-learn
+    perplexity-reuters, perplexity-newsgroups
+                held-out perplexity of ours (Gibbs, variational), tomotopy, scikit-learn, over several seeds
 Each row can be run by itself; results are merged into the file given by --out.
 """
 
@@ -110,14 +111,14 @@ def run_peer(python: str, matrix: Any, job: dict[str, Any]) -> dict[str, Any]:
             return {name: arrays[name] if arrays[name].ndim else float(arrays[name]) for name in arrays.files}
 
 
-def read(data: Path, name: str) -> tuple[Any, Any, int]:
-    """Training counts, held-out counts over the same words, K."""
+def read(data: Path, name: str, most: int | None = None) -> tuple[Any, Any, int]:
+    """Training counts (of the first documents, when `most` is given), held-out counts over their words, K."""
     from hortus.topics.counts import check_counts
     from hortus.topics.formats import read_ldac
 
     path, num_topics, size = CORPORA[name]
     matrix = read_ldac(data / path)
-    training = check_counts(matrix[:size])
+    training = check_counts(matrix[: most or size])
     return training, matrix[size:][:, training.words], num_topics
 
 
@@ -156,7 +157,7 @@ def time_to(target: float, training: Any, num_topics: int, threads: int, most: i
                 chain.advance(pool)
             seconds += time.perf_counter() - began
             reached = joint_log_likelihood(chain.word_topic, chain.document_topic())
-        fit = chain.result(chain.word_topic, chain.document_topic(), [], [])
+        fit = chain.result(chain.word_topic, chain.document_topic())
     return {"seconds": seconds, "sweeps": sweep, "joint": reached, "phi": fit.phi}
 
 
@@ -195,35 +196,45 @@ def race(data: Path, python: str, name: str) -> dict[str, Any]:
     }
 
 
-def perplexities(data: Path, python: str) -> dict[str, Any]:
-    """Held-out perplexity after as many sweeps, all judged by one function."""
+def perplexities(data: Path, python: str, name: str) -> dict[str, Any]:
+    """Held-out perplexity after as many sweeps or iterations, one fit a seed, all judged by one function."""
     from hortus.topics.inference import completion_perplexity
     from hortus.topics.lda import LatentDirichletAllocation
 
-    rows: dict[str, Any] = {}
-    for name in CORPORA:
-        training, held_out, num_topics = read(data, name)
-        alpha = np.full(num_topics, ALPHA)
-        shared = {"doc_topic_prior": ALPHA, "topic_word_prior": ETA, "random_state": SEED, "num_threads": 2}
-        gibbs = LatentDirichletAllocation(num_topics, num_sweeps=SWEEPS, **shared).fit(training.matrix)
-        job = {"K": num_topics, "workers": 2}
-        tomotopy = run_peer(python, training.matrix, {"peer": "tomotopy", "sweeps": SWEEPS, **job})
-        found = {
-            "ours_gibbs": completion_perplexity(held_out, gibbs.topic_word_, alpha),
-            "tomotopy": completion_perplexity(held_out, tomotopy["phi"], alpha),
-        }
-        iterations = 50 if name == "reuters" else 8
-        variational = LatentDirichletAllocation(
-            num_topics, method="variational", num_sweeps=iterations, tolerance=0.0, **shared
-        ).fit(training.matrix)
-        sklearn = run_peer(python, training.matrix, {"peer": "sklearn", "sweeps": iterations, **job})
-        found |= {
-            "iterations_variational": iterations,
-            "ours_variational": completion_perplexity(held_out, variational.topic_word_, alpha),
-            "sklearn": completion_perplexity(held_out, sklearn["phi"], alpha),
-        }
-        rows[name] = found
-    return rows
+    alpha = np.full(CORPORA[name][1], ALPHA)
+    found: dict[str, Any] = {"sweeps": SWEEPS}
+    common: dict[str, Any] = {"doc_topic_prior": ALPHA, "topic_word_prior": ETA, "num_threads": 2}
+
+    def judge(label: str, phi: Any, held_out: Any) -> None:
+        found.setdefault(label, []).append(completion_perplexity(held_out, phi, alpha))
+
+    seeds = range(1, 6 if name == "reuters" else 2)
+    training, held_out, num_topics = read(data, name)
+    for seed in seeds:
+        model = LatentDirichletAllocation(num_topics, num_sweeps=SWEEPS, random_state=seed, **common)
+        judge("ours_gibbs", model.fit(training.matrix).topic_word_, held_out)
+        job = {"K": num_topics, "workers": 2, "seed": seed, "peer": "tomotopy", "sweeps": SWEEPS}
+        judge("tomotopy", run_peer(python, training.matrix, job)["phi"], held_out)
+    # Variational Bayes takes seconds an iteration: fewer documents of the larger corpus, fewer iterations.
+    training, held_out, _ = read(data, name, None if name == "reuters" else 2000)
+    iterations = 50 if name == "reuters" else 6
+    found |= {"documents_variational": training.num_documents, "iterations_variational": iterations}
+    for seed in seeds:
+        model = LatentDirichletAllocation(
+            num_topics,
+            method="variational",
+            num_sweeps=iterations,
+            tolerance=0.0,
+            random_state=seed,
+            **common,
+        )
+        judge("ours_variational", model.fit(training.matrix).topic_word_, held_out)
+        job = {"K": num_topics, "workers": 2, "seed": seed, "peer": "sklearn", "sweeps": iterations}
+        judge("sklearn", run_peer(python, training.matrix, job)["phi"], held_out)
+    for ours, peer_name in (("ours_gibbs", "tomotopy"), ("ours_variational", "sklearn")):
+        ratio = np.mean(found[ours]) / np.mean(found[peer_name])
+        found[f"{ours}_against_{peer_name}"] = float(ratio)
+    return found
 
 
 def selection(data: Path, python: str) -> dict[str, Any]:
@@ -277,7 +288,7 @@ def main() -> None:
     )
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--peer-python", default=".peers/topics/bin/python")
-    rows = ("sbic", "reuters", "newsgroups", "selection", "perplexity")
+    rows = ("sbic", "reuters", "newsgroups", "selection", "perplexity-reuters", "perplexity-newsgroups")
     parser.add_argument("--rows", nargs="+", choices=rows, default=rows)
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
@@ -291,7 +302,8 @@ def main() -> None:
         "reuters": lambda: race(arguments.data, arguments.peer_python, "reuters"),
         "newsgroups": lambda: race(arguments.data, arguments.peer_python, "newsgroups"),
         "selection": lambda: selection(arguments.data, arguments.peer_python),
-        "perplexity": lambda: perplexities(arguments.data, arguments.peer_python),
+        "perplexity-reuters": lambda: perplexities(arguments.data, arguments.peer_python, "reuters"),
+        "perplexity-newsgroups": lambda: perplexities(arguments.data, arguments.peer_python, "newsgroups"),
     }
     for row in arguments.rows:
         found[row] = work[row]()
