@@ -176,8 +176,9 @@ def housing(data: Path, out: Path) -> None:
         asked, now = frame.iloc[test], model.predict(frame.iloc[test])
         result[name] = {"r2": model.score(asked, target.iloc[test])}
         result[name]["200,000 to 300,000"] = _reached(model, asked, (200_000.0, 300_000.0), now)
-        highest = model.target_range_[1]
-        higher = np.stack([np.minimum(1.2 * now, 0.9 * highest), np.minimum(1.4 * now, highest)], 1)
+        lowest, highest = model.target_range_
+        base = np.maximum(now, lowest)  # a few predictions are below 0
+        higher = np.stack([np.minimum(1.2 * base, 0.9 * highest), np.minimum(1.4 * base, highest)], 1)
         result[name]["20 to 40 % above"] = _reached(model, asked, higher, now)
     write_json(out / "housing.json", result)
     print(json.dumps(result, indent=2))
