@@ -141,7 +141,7 @@ def ranking() -> tuple[dict[str, Any], dict[str, Step]]:
         for start in range(0, number, PEER_BATCH):
             ids = sources[start : start + PEER_BATCH]
             for choice in range(CHOICES):
-                labels = choices[start : start + PEER_BATCH, choice]
+                labels = choices[start : start + PEER_BATCH, choice].contiguous()
                 logits = peer(input_ids=ids, attention_mask=torch.ones_like(ids), labels=labels).logits
                 picked = logits.log_softmax(-1).gather(2, labels[..., None])[..., 0].sum(1)
                 scores[start : start + PEER_BATCH, choice] = picked

@@ -139,7 +139,7 @@ def test_lists_of_any_length_show_a_bar(capsys: pytest.CaptureFixture[str]) -> N
 def test_padding_is_below_a_tenth(monkeypatch: pytest.MonkeyPatch) -> None:
     random = np.random.default_rng(0)
     for lengths in (random.integers(8, 257, 512), random.integers(8, 257, 64), random.geometric(0.03, 900)):
-        batches = list(batches_by_length(lengths, most_rows=128, most_tokens=4096, most_padding=0.1))
+        batches = list(batches_by_length(lengths, most_rows=128, most_tokens=4096, most_padding=0.08))
         assert sorted(row for batch in batches for row in batch) == list(range(len(lengths)))
         cells = sum(len(batch) * max(lengths[row] for row in batch) for batch in batches)
         assert cells < lengths.sum() / 0.9

@@ -228,7 +228,7 @@ def test_language_modelling_of_every_family(tmp_path: Path) -> None:
         config = settings(max_length=24, evaluate_every=20, steps=60, mask_share=0.3)
         result, _ = finetune(tmp_path / name, "lm", data, tmp_path / f"{name}-out", config)
         losses = [record["validation_loss"] for record in result.history if "validation_loss" in record]
-        assert losses[-1] < 0.7 * losses[0], name
+        assert losses[-1] < 0.9 * losses[0], name
     written = hortus.load(str(tmp_path / "t5-out/model"), device="cpu")
     assert written.rank("who jumps", ["the fox", "a film"]).argmax() == 0
     with pytest.raises(ConfigError, match="a t5 has no place for a head 'classify'"):

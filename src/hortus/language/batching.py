@@ -15,7 +15,7 @@ from hortus.errors import DataError
 
 __all__ = ["as_texts", "batches_by_length", "pad_left", "pad_right", "pad_right_masked", "tracked"]
 
-_SMALL = 512  # tokens up to which a batch may hold more padding: fewer calls are worth more there
+_SMALL = 256  # tokens up to which a batch may hold more padding: fewer calls are worth more there
 
 
 def as_texts(texts: Any, what: str = "text", single: bool = True) -> list[str]:

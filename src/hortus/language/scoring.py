@@ -130,7 +130,7 @@ def score_choices(
         len(context) + max(map(len, mine), default=0) for context, mine in zip(contexts, choices, strict=True)
     ]
     batches = list(
-        batches_by_length(lengths, most_rows=_MOST_ROWS, most_tokens=_MOST_TOKENS, most_padding=0.1)
+        batches_by_length(lengths, most_rows=_MOST_ROWS, most_tokens=_MOST_TOKENS, most_padding=0.08)
     )
     for batch in tracked(batches, len(contexts), progress, "rank"):
         ids, mask = pad_left([contexts[i] for i in batch], pad_id)

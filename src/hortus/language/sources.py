@@ -54,7 +54,7 @@ def score_targets(
             [len(sources[index]) for index in group],
             most_rows=_MOST_ROWS,
             most_tokens=_MOST_TOKENS,
-            most_padding=0.1,
+            most_padding=0.08,
         )
     ]
     for batch in tracked(batches, len(sources), progress, "rank"):

@@ -40,7 +40,7 @@ def hidden_states(
     device = next(network.parameters()).device
     batches = list(
         batches_by_length(
-            [len(row) for row in rows], most_rows=_MOST_ROWS, most_tokens=_MOST_TOKENS, most_padding=0.1
+            [len(row) for row in rows], most_rows=_MOST_ROWS, most_tokens=_MOST_TOKENS, most_padding=0.08
         )
     )
     encode = network.encode if network.architecture == "encoder-decoder" else network.hidden
