@@ -13,6 +13,7 @@ import pytest
 from hortus.language import LanguageModel
 from hortus.models import build_network
 from hortus.serving import Prepared
+from tests.language.families import wordpiece
 from tests.serving.conftest import running_server
 
 openai = pytest.importorskip("openai")
@@ -263,9 +264,9 @@ def test_a_hostile_template_costs_its_request_only(model: LanguageModel, tmp_pat
         assert post(address, "/v1/completions", {"prompt": "a", "max_tokens": 2})[0] == 200
 
 
-def test_an_encoder_is_served_for_embeddings(model: LanguageModel) -> None:
+def test_an_encoder_is_served_for_embeddings() -> None:
     shape = {"dim": 16, "hidden_dim": 32, "n_layers": 1, "n_heads": 2, "vocab_size": 320}
-    encoder = LanguageModel(build_network({"model_type": "distilbert", **shape}), model.tokenizer)
+    encoder = LanguageModel(build_network({"model_type": "distilbert", **shape}), wordpiece())
     with running_server(encoder) as (address, _, _):
         code, answer = post(address, "/v1/embeddings", {"input": ["The quick", "fox"]})
         rows = [entry["embedding"] for entry in answer["data"]]
