@@ -105,7 +105,8 @@ def test_llama_cpp_writes_the_same_tokens(make_model, tmp_path) -> None:
     text = "The quick brown é 敏捷"
     assert llama.tokenize(text.encode(), add_bos=False) == model.tokenizer.encode(text)
     theirs = llama(text, max_tokens=64, temperature=0)["choices"][0]["text"]
-    assert theirs == model.generate(text, max_new_tokens=64)
+    # llama-cpp-python leaves out bytes that form no character.
+    assert theirs == model.generate(text, max_new_tokens=64).replace("\ufffd", "")
 
 
 def test_what_reads_differently_is_not_kept(make_model, tmp_path, monkeypatch) -> None:
