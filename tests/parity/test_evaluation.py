@@ -69,7 +69,8 @@ def harness_formula(network: Any, encode: Any, end: int, row: dict[str, Any]) ->
     for choice in row["choices"]:
         # Spaces at the end of the context are scored with the choice.
         context, whole = encode(row["query"].rstrip()) or [end], encode(f"{row['query']} {choice}")
-        ids = whole if row["query"] else [end, *whole]
+        # The context's own tokens stay, where its last one would melt into the choice.
+        ids = [*context, *whole[len(context) :]] if row["query"] else [end, *whole]
         with torch.no_grad():
             scores = network(torch.tensor([ids]))[0].double().log_softmax(-1)
         targets = torch.tensor(ids[len(context) :])
