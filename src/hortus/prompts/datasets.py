@@ -67,7 +67,7 @@ class Dataset:
         return (self[index] for index in range(self._length))
 
     def one_of_each(self, step: int, kept: bool) -> Dataset:
-        """One drawn row of every `step`, or with kept=False the others; rows are read when they are needed."""
+        """One drawn row of every `step`, or with kept=False the others; rows are read when needed."""
         chosen = ChosenRows(self._rows, self._length, step, kept)
         return Dataset(chosen, replace(self.config, max_rows=None))
 
