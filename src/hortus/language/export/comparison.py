@@ -6,7 +6,7 @@ Legend: B texts, T tokens, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -33,22 +33,23 @@ class Comparison(NamedTuple):
 
 
 class Probe(NamedTuple):
-    """What the random texts look like: ids below `vocab_size`, at most `longest` tokens, padded or not."""
+    """What the random texts look like: ids below `vocab_size`, at most `longest` tokens, padded where."""
 
     vocab_size: int
     longest: int
-    padded: bool = True
+    padding_side: Literal["left", "right", "none"] = "left"
 
 
 def probe_inputs(probe: Probe) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """(B, T) ids and masks of three shapes: one text, several, and several padded on the left."""
+    """(B, T) ids and masks of three shapes: one text, several, and several padded."""
     generator = torch.Generator().manual_seed(0)
     probes = []
-    for batch, length, padding in ((1, 7, 0), (3, 19, 0), (2, 12, 5 if probe.padded else 0)):
+    for batch, length, padding in ((1, 7, 0), (3, 19, 0), (2, 12, 0 if probe.padding_side == "none" else 5)):
         length = max(2, min(length, probe.longest))
         ids = torch.randint(probe.vocab_size, (batch, length), generator=generator)
         mask = torch.ones_like(ids)
-        mask[0, : min(padding, length - 1)] = 0
+        padding = min(padding, length - 1)
+        mask[0, slice(padding) if probe.padding_side == "left" else slice(length - padding, length)] = 0
         probes.append((ids, mask))
     return probes
 

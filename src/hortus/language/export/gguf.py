@@ -68,7 +68,7 @@ def export_gguf(model: LanguageModel, path: str | Path, weights: str = "float32"
         readers: dict[str, Callable[[Tensor, Tensor], np.ndarray]] = {"gguf": _reader(temporary, config)}
         if (peer := _llama(temporary, model.max_length)) is not None:
             readers["llama.cpp"] = peer
-        limits = Probe(model.tokenizer.vocab_size, model.max_length, padded=False)
+        limits = Probe(model.tokenizer.vocab_size, model.max_length, padding_side="none")
         results = [
             compare(model.network, read, limits, TOLERANCES[weights] if name == "gguf" else _LLAMA, name)
             for name, read in readers.items()

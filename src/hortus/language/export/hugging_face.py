@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -41,7 +41,9 @@ def export_hugging_face(model: LanguageModel, folder: str | Path, dtype: str = "
         read: dict[str, Any] = {"hortus": again}
         if model.network.architecture != "encoder-decoder" and (peer := _transformers(temporary)) is not None:
             read["transformers"] = peer
-        probe = Probe(model.network.config.vocab_size, model.max_length)
+        # transformers' encoders count positions from the first column, ours from the first visible token.
+        side: Literal["left", "right"] = "right" if model.network.architecture == "encoder" else "left"
+        probe = Probe(model.network.config.vocab_size, model.max_length, side)
         results = [
             compare(_reading(model.network), _reading(network), probe, TOLERANCES[dtype], reader)
             for reader, network in read.items()
