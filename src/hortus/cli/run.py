@@ -11,6 +11,7 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
+from hortus.artifact import read_config
 from hortus.errors import ArtifactError
 from hortus.recipe import RunResult, read_recipe, read_records, run_recipe
 
@@ -70,8 +71,19 @@ def _print_result(result: RunResult) -> None:
                 _print_rows(console, title, rows)
     print(f"report: {result.report}")
     for numbers in result.numbers.values():
-        if "model" in numbers:
-            print(f'next:   hortus generate {numbers["model"]} "Hello"   |   hortus chat {numbers["model"]}')
+        if "model" in numbers and Path(numbers["model"]).is_dir():
+            print(f"next:   {_next_command(numbers['model'])}")
+
+
+def _next_command(folder: str) -> str:
+    """What to do with the model in that folder."""
+    commands = {
+        "hacnet": f"hortus affinity predict --model {folder} --protein protein.pdb --ligands poses.sdf",
+        "lda": f"hortus topics report {folder}",
+        "vcnet": f"hortus counterfactual explain {folder} --data rows.csv",
+    }
+    language = f'hortus generate {folder} "Hello"   |   hortus chat {folder}'
+    return commands.get(read_config(folder)["model_type"], language)
 
 
 def _print_rows(console: Console, title: str, rows: list[dict[str, Any]]) -> None:
