@@ -35,6 +35,11 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True)
+def same_first_weights() -> None:
+    torch.manual_seed(1)
+
+
 def settings(**changes: Any) -> FinetuneConfig:
     usual: dict[str, Any] = {
         "epochs": None,
