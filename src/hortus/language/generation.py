@@ -17,8 +17,7 @@ from torch import Tensor
 from hortus.language.batching import pad_left, pad_right_masked
 from hortus.language.config import GenerationConfig
 from hortus.language.sampling import next_tokens
-from hortus.models.decoder import open_decoder
-from hortus.models.t5.session import T5Session
+from hortus.models.decoder import open_decoder, open_session
 
 __all__ = ["Row", "continue_rows"]
 
@@ -100,7 +99,7 @@ def _begin_targets(
     """A session that has read the sources and the start token, and the logits (B, V) of the first token."""
     ids, mask = pad_right_masked([row.prompt for row in rows], pad_id)
     mask = None if mask is None else mask.to(device)
-    session = T5Session(network, ids.to(device), mask, capacity=max(row.room for row in rows))
+    session = open_session(network, ids.to(device), mask, capacity=max(row.room for row in rows))
     start = network.config.decoder_start_token_id or 0
     return session, session.step(torch.full((len(rows),), start, device=device))
 

@@ -13,12 +13,14 @@ if TYPE_CHECKING:
     from hortus.models.decoder.packed import pack_network
     from hortus.models.decoder.paged import PagedDecoder, PagedRow
     from hortus.models.decoder.session import Decoder, open_decoder
+    from hortus.models.decoder.t5 import open_session
 
-__all__ = ["Decoder", "PagedDecoder", "PagedRow", "open_decoder", "pack_network"]
+__all__ = ["Decoder", "PagedDecoder", "PagedRow", "open_decoder", "open_session", "pack_network"]
 
 _HOMES = {
     "Decoder": "session",
     "open_decoder": "session",
+    "open_session": "t5",
     "PagedDecoder": "paged",
     "PagedRow": "paged",
     "pack_network": "packed",

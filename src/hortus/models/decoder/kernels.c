@@ -54,15 +54,18 @@ typedef int32_t indices __attribute__((vector_size(16)));
 
 enum { EMBED, NORM, LINEAR, STORE, ATTEND };
 enum { FLOAT32, BFLOAT16, INT8 };
+enum { NONE, GELU, RELU };
 
 typedef struct {
-    int64_t kind, in, out, gelu, heads, block, capacity, type, scored; /* scored: only rows that want logits */
+    int64_t kind, in, out, activation, heads, block, capacity, type;
+    int64_t scored, stride;  /* scored: only rows that want logits; stride: floats between two heads' inputs */
     const float *input;
     const void *weight;
-    const float *scale, *bias, *residual;
+    const float *scale, *bias, *residual, *factor;
     float *output, *keys, *values, *scratch;
-    const float *slopes;
-    double epsilon;
+    const float *key, *value, *slopes, *distances;
+    const int64_t *ends;
+    double epsilon, scaling;
 } Operation;
 
 typedef struct {
@@ -146,10 +149,15 @@ INLINE float weight_at(const char *w, int64_t i, const int type) {
 
 #define BYTES(type) ((type) == FLOAT32 ? 4 : (type) == BFLOAT16 ? 2 : 1)
 
-/* The N weight rows w, numbered from o on, times M input rows: N M sums in registers; N, M and type are
+/* What a tile asks for ahead of its use: nothing, the weight rows that follow its own, or `pace` bytes a step
+   from `next` on. The last spreads the reading of the next weights over all tiles of these: reading and
+   arithmetic then take turns in the processor, not in the program. */
+enum { NOTHING, ROWS, SHARE };
+
+/* The N weight rows w, numbered from o on, times M input rows: N M sums in registers; N, M, type and ahead are
    constant in every call. */
 INLINE void tile(const Operation *op, const char *w, int64_t o, int64_t row, const int N, const int M,
-                 const int type, const int ahead) {
+                 const int type, const int ahead, const char *next, int64_t pace) {
     int64_t k = op->in, i = 0;
     const float *x = op->input + row * k;
     vec sums[3][4];
@@ -157,9 +165,10 @@ INLINE void tile(const Operation *op, const char *w, int64_t o, int64_t row, con
     for (; i + WIDTH <= k; i += WIDTH) {
         vec inputs[3]; /* with 12 sums and one weight these fill 16 registers */
         for (int m = 0; m < M; m++) inputs[m] = LOAD(x + m * k + i);
+        if (ahead == SHARE) __builtin_prefetch(next, 0, 2), next += pace;
         for (int r = 0; r < N; r++) {
             vec weights = weights_at(w, r * k + i, type);
-            if (ahead && !(i * BYTES(type) & 63)) /* once a cache line */
+            if (ahead == ROWS && !(i * BYTES(type) & 63)) /* once a cache line */
                 __builtin_prefetch(w + ((r + 4) * k + i) * BYTES(type));
             for (int m = 0; m < M; m++) sums[m][r] += weights * inputs[m];
         }
@@ -259,15 +268,17 @@ static int64_t integer_product(const Operation *op, int64_t rows, int64_t begin,
 }
 #endif
 
-/* Four weight rows times all input rows. */
-INLINE void four_rows(const Operation *op, const char *w, int64_t o, int64_t rows, const int type) {
-    for (int64_t row = 0; row < rows;) {
+/* Four weight rows times all input rows; `next` are the `bytes` of weights that come after them. */
+INLINE void four_rows(const Operation *op, const char *w, int64_t o, int64_t rows, const int type,
+                      const char *next, int64_t bytes) {
+    if (rows == 1) tile(op, w, o, 0, 4, 1, type, ROWS, 0, 0);
+    else if (rows == 2) tile(op, w, o, 0, 4, 2, type, ROWS, 0, 0);
+    else if (rows == 3) tile(op, w, o, 0, 4, 3, type, ROWS, 0, 0);
+    int64_t tiles = (rows + 2) / 3, share = bytes / tiles, pace = share * WIDTH / op->in;
+    for (int64_t row = 0; rows > 3 && row < rows; next += share) {
         int64_t left = rows - row;
-        int ahead = row == 0; /* the first tile reads the weights from memory, the others from cache */
-        if (left == 1) ahead ? tile(op, w, o, row, 4, 1, type, 1) : tile(op, w, o, row, 4, 1, type, 0), row += 1;
-        else if (left == 2 || left == 4)
-            ahead ? tile(op, w, o, row, 4, 2, type, 1) : tile(op, w, o, row, 4, 2, type, 0), row += 2;
-        else ahead ? tile(op, w, o, row, 4, 3, type, 1) : tile(op, w, o, row, 4, 3, type, 0), row += 3;
+        if (left == 2 || left == 4) tile(op, w, o, row, 4, 2, type, SHARE, next, pace), row += 2;
+        else tile(op, w, o, row, 4, 3, type, SHARE, next, pace), row += 3;
     }
 }
 
@@ -279,19 +290,19 @@ INLINE void product(const Operation *op, int64_t rows, int64_t begin, int64_t en
     else
 #endif
     for (; o + 4 <= end; o += 4) {
-        const char *w = (const char *)op->weight + o * k * BYTES(type);
+        const char *w = (const char *)op->weight + o * k * BYTES(type), *next = w + 4 * k * BYTES(type);
         if (type == FLOAT32 || rows <= 3) {
-            four_rows(op, w, o, rows, type);
+            four_rows(op, w, o, rows, type, next, 4 * k * BYTES(type));
             continue;
         }
         int64_t i = 0; /* for more rows it pays to widen the weights once */
         for (; i + WIDTH <= 4 * k; i += WIDTH) *(vec *)(wide + i) = weights_at(w, i, type);
         for (; i < 4 * k; i++) wide[i] = weight_at(w, i, type);
-        four_rows(op, (const char *)wide, o, rows, FLOAT32);
+        four_rows(op, (const char *)wide, o, rows, FLOAT32, next, 4 * k * BYTES(type));
     }
     for (; o < end; o++)
         for (int64_t row = 0; row < rows; row++)
-            tile(op, (const char *)op->weight + o * k * BYTES(type), o, row, 1, 1, type, 0);
+            tile(op, (const char *)op->weight + o * k * BYTES(type), o, row, 1, 1, type, NOTHING, 0, 0);
 }
 
 static void linear(const Operation *op, const Batch *batch, int64_t rows, int thread, int threads) {
@@ -301,14 +312,17 @@ static void linear(const Operation *op, const Batch *batch, int64_t rows, int th
     if (op->type == FLOAT32) product(op, rows, begin, end, wide, FLOAT32);
     else if (op->type == BFLOAT16) product(op, rows, begin, end, wide, BFLOAT16);
     else product(op, rows, begin, end, wide, INT8);
-    if (op->gelu) /* x/2 (1 + tanh u) = x / (1 + e^-2u), u = 0.79788456 x (1 + 0.044715 x^2) */
-        for (int64_t row = 0; row < rows; row++) {
-            float *y = op->output + row * op->out;
-            for (int64_t j = begin; j < end; j++) {
-                float x = y[j];
-                y[j] = x / (1.0f + exponential(-1.59576912f * x * (1.0f + 0.044715f * x * x)));
-            }
-        }
+    for (int64_t row = 0; row < rows && (op->activation != NONE || op->factor); row++) {
+        float *y = op->output + row * op->out;
+        const float *factor = op->factor + row * op->out;
+        if (op->activation == GELU) /* x/2 (1 + tanh u) = x / (1 + e^-2u), u = 0.79788456 x (1 + 0.044715 x^2) */
+            for (int64_t j = begin; j < end; j++)
+                y[j] = y[j] / (1.0f + exponential(-1.59576912f * y[j] * (1.0f + 0.044715f * y[j] * y[j])));
+        if (op->activation == RELU)
+            for (int64_t j = begin; j < end; j++) y[j] = y[j] > 0 ? y[j] : 0;
+        if (op->factor)
+            for (int64_t j = begin; j < end; j++) y[j] *= factor[j];
+    }
 }
 
 static void embed(const Operation *op, int64_t rows, const int64_t *tokens, int thread, int threads) {
@@ -325,17 +339,19 @@ static void embed(const Operation *op, int64_t rows, const int64_t *tokens, int 
     }
 }
 
+/* Layer norm; without a bias RMS norm. */
 static void norm(const Operation *op, int64_t rows, int thread, int threads) {
     int64_t n = op->in;
     for (int64_t row = thread; row < rows; row += threads) {
         const float *x = op->input + row * n, *weight = op->weight;
         float *y = op->output + row * n;
         double mean = 0, square = 0;
-        for (int64_t j = 0; j < n; j++) mean += x[j];
+        for (int64_t j = 0; j < n && op->bias; j++) mean += x[j];
         mean /= n;
         for (int64_t j = 0; j < n; j++) square += (x[j] - mean) * (x[j] - mean);
         float scale = (float)(1.0 / sqrt(square / n + op->epsilon)), middle = (float)mean;
-        for (int64_t j = 0; j < n; j++) y[j] = (x[j] - middle) * scale * weight[j] + op->bias[j];
+        for (int64_t j = 0; j < n; j++) y[j] = (x[j] - middle) * scale * weight[j];
+        for (int64_t j = 0; j < n && op->bias; j++) y[j] += op->bias[j];
     }
 }
 
@@ -344,47 +360,67 @@ INLINE int64_t slot(const Operation *op, int64_t block, int64_t head, int64_t pl
     return ((block * op->heads + head) * op->block + place) * op->in;
 }
 
-/* input (B, n, 3, d): keys and values of the new positions go into their blocks. */
+/* key and value (B, n, d), heads `stride` apart: those of the new positions go into their blocks. */
 static void store(const Operation *op, const Batch *batch, int thread, int threads) {
     int64_t d = op->in, heads = op->heads, items = batch->rows * heads;
     for (int64_t item = items * thread / threads; item < items * (thread + 1) / threads; item++) {
         int64_t row = item / heads, position = batch->positions[row];
         int64_t block = batch->tables[row * batch->width + position / op->block];
         int64_t to = slot(op, block, item % heads, position % op->block);
-        memcpy(op->keys + to, op->input + (item * 3 + 1) * d, d * sizeof(float));
-        memcpy(op->values + to, op->input + (item * 3 + 2) * d, d * sizeof(float));
+        memcpy(op->keys + to, op->key + item * op->stride, d * sizeof(float));
+        memcpy(op->values + to, op->value + item * op->stride, d * sizeof(float));
     }
 }
 
-/* input (B, n, 3, d), of which the queries; every row sees its own positions up to its new one. */
+/* The place in `pool` that a row's positions from p on have; `upto` is where their block ends. The block after
+   it is asked for at once, for the processor sees no order in blocks. */
+INLINE const float *run_of(const Operation *op, const float *pool, const int64_t *table, int64_t head, int64_t p,
+                           int64_t end, int64_t *upto) {
+    int64_t size = op->block, bytes = size * op->in * (int64_t)sizeof(float);
+    *upto = (p / size + 1) * size < end ? (p / size + 1) * size : end;
+    if (*upto < end) {
+        const char *after = (const char *)(pool + slot(op, table[*upto / size], head, 0));
+        for (int64_t i = 0; i < bytes && i < 4096; i += 64) __builtin_prefetch(after + i, 0, 2);
+    }
+    return pool + slot(op, table[p / size], head, p % size);
+}
+
+/* input (B, n, d), queries, heads `stride` apart. Every row sees its own positions up to its new one, biased by
+   slope (from the first on) or by distance (from the new one back); with `ends`, so many of the keys there are. */
 static void attend(const Operation *op, const Batch *batch, int thread, int threads) {
-    int64_t d = op->in, heads = op->heads, items = batch->rows * heads, size = op->block;
-    float scale = 1.0f / sqrtf((float)d), *scores = op->scratch + thread * op->capacity;
+    int64_t d = op->in, heads = op->heads, items = batch->rows * heads;
+    float scale = (float)op->scaling, *scores = op->scratch + thread * op->capacity;
     for (int64_t item = items * thread / threads; item < items * (thread + 1) / threads; item++) {
-        int64_t row = item / heads, head = item % heads;
-        int64_t start = batch->first[row], end = batch->positions[row] + 1;
+        int64_t row = item / heads, head = item % heads, upto;
+        int64_t start = op->ends ? 0 : batch->first[row], end = op->ends ? op->ends[row] : batch->positions[row] + 1;
         const int64_t *table = batch->tables + row * batch->width;
-        const float *query = op->input + item * 3 * d;
-        float slope = op->slopes[head], most = -INFINITY, total = 0, *y = op->output + item * d;
-        for (int64_t p = start, upto; p < end; p = upto) { /* one block a turn */
-            upto = (p / size + 1) * size < end ? (p / size + 1) * size : end;
-            const float *keys = op->keys + slot(op, table[p / size], head, p % size);
+        const float *query = op->input + item * op->stride, *distances = op->distances + head * op->capacity;
+        float most = -INFINITY, total = 0, *y = op->output + item * d;
+        for (int64_t p = start; p < end;) { /* one block a turn */
+            const float *keys = run_of(op, op->keys, table, head, p, end, &upto);
             for (; p + 4 <= upto; p += 4, keys += 4 * d) *(quad *)(scores + p) = four_dots(keys, query, d);
             for (; p < upto; p++, keys += d) scores[p] = dot(query, keys, d);
         }
         for (int64_t p = start; p < end; p++) {
-            scores[p] = scores[p] * scale + slope * (float)(p - start);
+            scores[p] *= scale;
+            if (op->slopes) scores[p] += op->slopes[head] * (float)(p - start);
+            if (op->distances) scores[p] += distances[end - 1 - p];
             most = scores[p] > most ? scores[p] : most;
         }
         for (int64_t p = start; p < end; p++) scores[p] = exponential(scores[p] - most);
+        for (int64_t p = start; p < end; p++) total += scores[p];
         memset(y, 0, d * sizeof(float));
-        for (int64_t p = start, upto; p < end; p = upto) {
-            upto = (p / size + 1) * size < end ? (p / size + 1) * size : end;
-            const float *values = op->values + slot(op, table[p / size], head, p % size);
-            for (; p < upto; p++, values += d) {
-                total += scores[p];
-                for (int64_t j = 0; j < d; j++) y[j] += scores[p] * values[j];
-            }
+        for (int64_t p = start; p < end;) {
+            const float *v = run_of(op, op->values, table, head, p, end, &upto), *s = scores + p;
+            for (; p + 4 <= upto; p += 4, s += 4, v += 4 * d)
+                for (int64_t j = 0; j < d; j++) { /* one after the other: the sums do not depend on the blocks */
+                    float sum = y[j] + s[0] * v[j];
+                    sum += s[1] * v[d + j];
+                    sum += s[2] * v[2 * d + j];
+                    y[j] = sum + s[3] * v[3 * d + j];
+                }
+            for (; p < upto; p++, s++, v += d)
+                for (int64_t j = 0; j < d; j++) y[j] += s[0] * v[j];
         }
         for (int64_t j = 0; j < d; j++) y[j] /= total;
     }

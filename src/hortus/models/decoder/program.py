@@ -12,23 +12,26 @@ import ctypes
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-__all__ = ["Step"]
+__all__ = ["ACTIVATIONS", "Step"]
 
 _EMBED, _NORM, _LINEAR, _STORE, _ATTEND = range(5)
 _TYPES = {torch.float32: 0, torch.bfloat16: 1, torch.int8: 2}
+# What a product may be followed by; "gelu_new" is the tanh form.
+ACTIVATIONS = {None: 0, "gelu_new": 1, "gelu_pytorch_tanh": 1, "relu": 2}
 
 
 class _Operation(ctypes.Structure):
     """The struct of kernels.c."""
 
     _fields_ = (
-        [(name, ctypes.c_int64) for name in ("kind", "in_", "out", "gelu", "heads", "block")]
-        + [(name, ctypes.c_int64) for name in ("capacity", "type", "scored")]
-        + [(name, ctypes.c_void_p) for name in ("input", "weight", "scale", "bias", "residual")]
-        + [(name, ctypes.c_void_p) for name in ("output", "keys", "values", "scratch", "slopes")]
-        + [("epsilon", ctypes.c_double)]
+        [(name, ctypes.c_int64) for name in ("kind", "in_", "out", "activation", "heads", "block")]
+        + [(name, ctypes.c_int64) for name in ("capacity", "type", "scored", "stride")]
+        + [(name, ctypes.c_void_p) for name in ("input", "weight", "scale", "bias", "residual", "factor")]
+        + [(name, ctypes.c_void_p) for name in ("output", "keys", "values", "scratch")]
+        + [(name, ctypes.c_void_p) for name in ("key", "value", "slopes", "distances", "ends")]
+        + [(name, ctypes.c_double) for name in ("epsilon", "scaling")]
     )
 
 
@@ -58,7 +61,7 @@ class Step:
 
     def __init__(self, kernels: ctypes.CDLL, keys: Tensor, values: Tensor, rows: int, capacity: int):
         self._kernels, self._keys, self._values = kernels, keys, values
-        self._rows = rows
+        self._rows, self.capacity = rows, capacity
         self._operations: list[_Operation] = []
         self._kept: list[Tensor] = []  # whatever an address points into must live as long as the list
         self._scratch = torch.empty(torch.get_num_threads(), capacity)
@@ -69,15 +72,15 @@ class Step:
         """An embedding (V, D) -> (B, D): the rows of the step's tokens."""
         return self._append(_EMBED, module.weight.size(0), out=module.weight.size(1), **_weights(module))
 
-    def norm(self, states: Tensor, module: nn.LayerNorm, *, scored: bool = False) -> Tensor:
-        """(B, D) -> (B, D)."""
+    def norm(self, states: Tensor, module: Any, epsilon: float, *, scored: bool = False) -> Tensor:
+        """(B, D) -> (B, D): layer norm, or RMS norm where the module has no bias."""
         return self._append(
             _NORM,
             states.size(1),
             out=states.size(1),
             scored=scored,
             input=states,
-            epsilon=module.eps,
+            epsilon=epsilon,
             **_weights(module),
         )
 
@@ -86,44 +89,74 @@ class Step:
         states: Tensor,
         module: Any,
         *,
-        gelu: bool = False,
+        activation: str | None = None,
         residual: Tensor | None = None,
+        factor: Tensor | None = None,
         scored: bool = False,
     ) -> Tensor:
-        """(B, K) -> (B, O): states·weightᵀ + bias + residual, then GELU (tanh form) if asked.
+        """(B, K) -> (B, O): activation(states·weightᵀ + bias + residual) ⊙ factor.
 
         Args:
             module: holds `weight` (O, K), perhaps `bias`, and `scale` (O,) if the weight is int8.
+            activation: one of `ACTIVATIONS`.
             scored: only for the rows whose logits are wanted.
         """
         return self._append(
             _LINEAR,
             module.weight.size(1),
             out=module.weight.size(0),
-            gelu=gelu,
+            activation=ACTIVATIONS[activation],
             scored=scored,
             input=states,
             residual=residual,
+            factor=factor,
             **_weights(module),
         )
 
-    def attend(self, fused: Tensor, layer: int, slopes: Tensor) -> Tensor:
-        """(B, n·3·d) query, key and value by head -> (B, n·d); ALiBi slopes (n,)."""
-        _, _, heads, block, width = self._keys.shape
-        shape: dict[str, Any] = {
-            "out": heads * width,
-            "heads": heads,
-            "block": block,
-            "capacity": self._scratch.size(1),
-            "input": fused,
-            "keys": self._keys[layer],
-            "values": self._values[layer],
-            "slopes": slopes,
-            "scratch": self._scratch,
-        }
+    def attend(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        layer: int,
+        *,
+        scaling: float,
+        slopes: Tensor | None = None,
+        distances: Tensor | None = None,
+    ) -> Tensor:
+        """(B, n, d) queries, keys and values of the new positions, perhaps views of one buffer -> (B, n·d).
+
+        Args:
+            scaling: of the scores.
+            slopes: (n,) of ALiBi.
+            distances: (n, capacity), a bias for each distance from the new position back.
+        """
+        shape: dict[str, Any] = {"stride": query.stride(1), "key": key, "value": value}
+        pool = (self._keys[layer], self._values[layer])
         # Rows may be neighbours in one text: all must be stored before any looks.
-        self._append(_STORE, width, **shape)
-        return self._append(_ATTEND, width, **shape)
+        self._attention(_STORE, pool, **shape)
+        biases = {"slopes": slopes, "distances": distances}
+        return self._attention(_ATTEND, pool, input=query, scaling=scaling, **shape, **biases)
+
+    def attend_to(self, query: Tensor, keys: Tensor, values: Tensor, ends: Tensor, scaling: float) -> Tensor:
+        """As `attend`, to keys and values (B, n, S, d) that were there before: the first (B,) `ends` of S."""
+        shape = {"stride": query.stride(1), "scaling": scaling, "ends": ends}
+        return self._attention(_ATTEND, (keys, values), input=query, **shape)
+
+    def _attention(self, kind: int, pool: tuple[Tensor, Tensor], **values: Any) -> Tensor:
+        _, heads, block, width = pool[0].shape
+        return self._append(
+            kind,
+            width,
+            out=heads * width,
+            heads=heads,
+            block=block,
+            capacity=self.capacity,
+            keys=pool[0],
+            values=pool[1],
+            scratch=self._scratch,
+            **values,
+        )
 
     def run(
         self, tokens: Tensor, positions: Tensor, first: Tensor, tables: Tensor, scored: int | None = None
@@ -149,9 +182,9 @@ class Step:
         count, team = ctypes.c_int64(len(self._operations)), ctypes.c_int64(self._scratch.size(0))
         self._kernels.hortus_step(self._ready, count, ctypes.byref(batch), team)
 
-    def _append(self, kind: int, in_: int, *, out: int, epsilon: float = 0.0, **values: Any) -> Tensor:
+    def _append(self, kind: int, in_: int, *, out: int, **values: Any) -> Tensor:
         output = torch.empty(0) if kind == _STORE else torch.empty(self._rows, out)
-        operation = _Operation(kind=kind, in_=in_, out=out, epsilon=epsilon)
+        operation = _Operation(kind=kind, in_=in_, out=out)
         for name, value in {**values, "output": output}.items():
             if isinstance(value, Tensor):
                 self._kept.append(value)

@@ -19,7 +19,16 @@ from hortus.models.decoder.program import Step
 from hortus.models.layers.cache import StaticCache
 from hortus.registry import resolve
 
-__all__ = ["COMPILED", "CompiledDecoder", "Decoder", "check_tokens", "compiled_step", "open_decoder"]
+__all__ = [
+    "COMPILED",
+    "MOST_ROWS",
+    "CompiledDecoder",
+    "Decoder",
+    "check_tokens",
+    "compiled_step",
+    "fits_kernels",
+    "open_decoder",
+]
 
 # model_type -> the function that describes a step of such a network to the compiled kernels.
 COMPILED: dict[str, str] = {"bloom": "hortus.models.decoder.bloom:describe_step"}
@@ -186,11 +195,12 @@ def open_decoder(network: Any, batch: int, capacity: int) -> Decoder:
 def compiled_step(network: Any) -> tuple[ctypes.CDLL, Callable[[Any, Step], Tensor]] | None:
     """The kernels and the description of this network's step for them, or None if they do not fit it."""
     description = COMPILED.get(getattr(network, "model_type", ""))
-    kernels = load_kernels() if description is not None and _fits_kernels(network) else None
+    kernels = load_kernels() if description is not None and fits_kernels(network) else None
     return None if kernels is None else (kernels, resolve(str(description)))
 
 
-def _fits_kernels(network: Any) -> bool:
+def fits_kernels(network: Any) -> bool:
+    """Whether all weights are where and what the kernels read: on the CPU, fp32, contiguous."""
     return all(
         weight.device.type == "cpu" and weight.dtype == torch.float32 and weight.is_contiguous()
         for weight in network.parameters()
