@@ -14,7 +14,7 @@ from torch import Tensor
 from hortus.errors import DataError
 from hortus.models.layers import alibi, attention
 from hortus.models.layers.alibi import alibi_attention, alibi_slopes
-from hortus.models.layers.attention import attend, attend_fused, plan_attention
+from hortus.models.layers.attention import attend, attend_fused, plan_attention, plan_trees
 
 
 @pytest.fixture(autouse=True)
@@ -162,6 +162,25 @@ def test_padding_and_documents_together() -> None:
     torch.testing.assert_close(attend_fused(fused, plan)[:, :8], expected[:, :8], rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("dtype", "atol"), [(torch.float64, 1e-12), (torch.float32, 1e-5), (torch.bfloat16, 3e-2)]
+)
+@pytest.mark.parametrize("trees", [[(9, 4, 1, 6), (5,), (1, 3)], [(70,), (3,)]])
+def test_branches_are_computed_as_if_each_stood_alone(trees: list, dtype: torch.dtype, atol: float) -> None:
+    fused = random_fused(1, sum(map(sum, trees)), 5, 8).detach()
+    plan = plan_trees(5, trees, fused.size(1), device=fused.device, dtype=dtype)
+    ours = attend_fused(fused.to(dtype), plan).double()
+    start = 0
+    for stem, *branches in trees:
+        first, end = torch.arange(start, start + stem), start + stem
+        for size in branches or [0]:
+            path = torch.cat([first, torch.arange(end, end + size)])
+            expected = formula(fused[:, path], alibi_slopes(5))
+            torch.testing.assert_close(ours[:, path], expected, rtol=0, atol=atol)
+            end += size
+        start = end
+
+
 def test_public_kernel_gives_the_same_where_the_flash_kernel_is_missing() -> None:
     query, key, value = (torch.randn(1, 2, 9, 4) for _ in range(3))
     bias = torch.tensor(alibi_slopes(2)).view(1, 2, 1, 1) * torch.arange(9)
@@ -176,6 +195,8 @@ def test_wrong_shapes_are_named() -> None:
         plan_attention(4, 2, 5, past=3, attention_mask=torch.ones(2, 5), **where)
     with pytest.raises(DataError, match="3 cached positions"):
         plan_attention(4, 2, 5, past=3, segment_ids=torch.ones(2, 5), **where)
+    with pytest.raises(DataError, match="trees of 7 tokens"):
+        plan_trees(4, [(4, 1), (2,)], 8, **where)
 
 
 @pytest.mark.gpu

@@ -228,10 +228,13 @@ class LanguageModel(Understanding):
             )
         lists = [as_texts(mine, what="choices", single=False) for mine in lists]
         decoder = self.network.architecture == "decoder"
-        split, score = (self._split, score_choices) if decoder else (self._targets, score_targets)
+        split = self._split if decoder else self._targets
         pairs = [split(one, mine, truncate) for one, mine in zip(texts, lists, strict=True)]
         contexts, tokens = [context for context, _ in pairs], [mine for _, mine in pairs]
-        arrays = score(self.network, contexts, tokens, self._pad_id, progress)
+        if decoder:
+            arrays = score_choices(self.network, contexts, tokens, progress)
+        else:
+            arrays = score_targets(self.network, contexts, tokens, self._pad_id, progress)
         return arrays[0] if isinstance(text, str) else arrays
 
     def _split(self, text: str, choices: Sequence[str], truncate: bool) -> tuple[list[int], list[list[int]]]:

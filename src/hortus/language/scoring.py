@@ -17,14 +17,15 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from hortus.language.batching import batches_by_length, pad_left, pad_right, tracked
-from hortus.models.decoder import open_decoder
+from hortus.language.batching import batches_by_length, pad_right, tracked
 
 __all__ = ["TextScores", "score_choices", "score_tokens", "split_choice", "windows"]
 
 _MOST_ROWS = 64
 _MOST_TOKENS = 8192  # of one batch: about 4 x width x 8192 x 4 bytes of activations
+_PACKED_TOKENS = 2048  # of one row of questions: on the CPU 1024 and 4096 took 12 and 19 % longer
 _MOST_LOGITS = 1 << 24  # numbers of one chunk of logits: 64 MB in fp32
 
 
@@ -103,8 +104,9 @@ def token_log_probabilities(network: Any, hidden: Tensor, targets: Tensor) -> np
     pieces = []
     for start in range(0, targets.numel(), chunk):
         logits = network.head(hidden[start : start + chunk]).float()
-        chosen = logits.gather(1, targets[start : start + chunk, None])[:, 0]
-        pieces.append((chosen - logits.logsumexp(-1)).double().cpu())
+        # Half the time of gathering and logsumexp, product included: it passes over the logits less often.
+        losses = F.cross_entropy(logits, targets[start : start + chunk], reduction="none")
+        pieces.append(-losses.double().cpu())
     return torch.cat(pieces).numpy()
 
 
@@ -113,62 +115,61 @@ def score_choices(
     network: Any,
     contexts: Sequence[Sequence[int]],
     choices: Sequence[Sequence[Sequence[int]]],
-    pad_id: int,
     progress: bool | None = None,
 ) -> list[np.ndarray]:
-    """Log-probabilities of every context's choices; a context is run once for all of them.
+    """Log-probabilities of every context's choices.
+
+    A context is run once for all of its choices, and contexts and choices of many questions are one row
+    without padding: on 33 million parameters and choices of very different lengths this took 0.4 of the
+    time of padded choices over a cached context.
 
     Args:
         contexts: token ids, at least one each.
-        choices: for each context the token ids of its choices, at least one choice each.
+        choices: for each context the token ids of its choices.
 
     Returns:
         For each context (number of choices,) fp64, in nats.
     """
-    results: list[np.ndarray] = [np.zeros(0)] * len(contexts)
-    lengths = [
-        len(context) + max(map(len, mine), default=0) for context, mine in zip(contexts, choices, strict=True)
-    ]
-    batches = list(
-        batches_by_length(lengths, most_rows=_MOST_ROWS, most_tokens=_MOST_TOKENS, most_padding=0.08)
-    )
-    for batch in tracked(batches, len(contexts), progress, "rank"):
-        ids, mask = pad_left([contexts[i] for i in batch], pad_id)
-        flat = [(n, choice) for n, i in enumerate(batch) for choice in choices[i]]
-        scores = _score_continuations(network, ids, mask, flat, pad_id)
-        ends = np.cumsum([len(choices[i]) for i in batch])[:-1]
-        for i, mine in zip(batch, np.split(scores, ends), strict=True):
-            results[i] = mine
+    results: list[np.ndarray] = []
+    packs: list[list[int]] = []
+    room = 0
+    for index, (context, mine) in enumerate(zip(contexts, choices, strict=True)):
+        size = len(context) + sum(len(choice) - 1 for choice in mine)
+        if size > room:
+            packs.append([])
+            room = _PACKED_TOKENS
+        packs[-1].append(index)
+        room -= size
+    for pack in tracked(packs, len(contexts), progress, "rank"):
+        results += _score_pack(network, [contexts[i] for i in pack], [choices[i] for i in pack])
     return results
 
 
-def _score_continuations(
-    network: Any, ids: Tensor, mask: Tensor | None, flat: list[tuple[int, Sequence[int]]], pad_id: int
-) -> np.ndarray:
-    """(len(flat),) sums for (row of the context, choice) pairs after (B, T) contexts padded on the left."""
+def _score_pack(
+    network: Any, contexts: Sequence[Sequence[int]], choices: Sequence[Sequence[Sequence[int]]]
+) -> list[np.ndarray]:
+    """The choices' sums, all in one row of tokens: a context, its choices without their last tokens, ..."""
+    ids: list[int] = []
+    places: list[int] = []  # where each counted token is predicted
+    for context, mine in zip(contexts, choices, strict=True):
+        ids += context
+        last = len(ids) - 1
+        for choice in mine:
+            places += [last, *range(len(ids), len(ids) + len(choice) - 1)]
+            ids += choice[:-1]
+    if not places:
+        return [np.zeros(0) for _ in contexts]
+    trees = [
+        (len(context), *(len(choice) - 1 for choice in mine if len(choice) > 1))
+        for context, mine in zip(contexts, choices, strict=True)
+    ]
     device = _device(network)
-    if not flat:
-        return np.zeros(0)
-    longest = max(len(choice) for _, choice in flat)
-    prefix = open_decoder(network, ids.size(0), ids.size(1) + longest - 1)
-    last = prefix.hidden(ids.to(device), None if mask is None else mask.to(device))[:, -1]
-    sums = np.zeros(len(flat))
-    # The first token of each choice follows from the context alone.
-    owners = torch.tensor([n for n, _ in flat], device=device)
-    first = torch.tensor([choice[0] for _, choice in flat], device=device)
-    sums += token_log_probabilities(network, last[owners], first)
-    longer = [k for k, (_, choice) in enumerate(flat) if len(choice) > 1]
-    most = max(1, _MOST_TOKENS // prefix.cache.capacity)
-    for start in range(0, len(longer), most):
-        part = longer[start : start + most]
-        branch = prefix.branch(owners[part])
-        tokens = pad_right([flat[k][1] for k in part], pad_id).to(device)
-        hidden = branch.hidden(tokens[:, :-1])
-        places = [(n, t - 1) for n, k in enumerate(part) for t in range(1, len(flat[k][1]))]
-        at, time = torch.tensor(places, device=device).unbind(1)
-        scores = token_log_probabilities(network, hidden[at, time], tokens[at, time + 1])
-        np.add.at(sums, np.asarray(part)[at.cpu().numpy()], scores)
-    return sums
+    hidden = network.hidden(torch.tensor([ids], device=device), trees=trees)[0]
+    flat = [choice for mine in choices for choice in mine]
+    targets = torch.tensor([token for choice in flat for token in choice], device=device)
+    scores = token_log_probabilities(network, hidden[torch.tensor(places, device=device)], targets)
+    sums = np.add.reduceat(scores, np.cumsum([0, *map(len, flat)])[:-1])
+    return np.split(sums, np.cumsum([len(mine) for mine in choices])[:-1])
 
 
 def _device(network: Any) -> torch.device:

@@ -12,6 +12,7 @@ Legend: B batch, T tokens, D width, n heads, d head width, V vocabulary.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +21,14 @@ from torch.utils.checkpoint import checkpoint
 
 from hortus.models.bloom.config import BloomConfig
 from hortus.models.layers.activations import activation, project_activated
-from hortus.models.layers.attention import AttentionPlan, KeyValueStore, attend, attend_fused, plan_attention
+from hortus.models.layers.attention import (
+    AttentionPlan,
+    KeyValueStore,
+    attend,
+    attend_fused,
+    plan_attention,
+    plan_trees,
+)
 
 __all__ = ["Bloom"]
 
@@ -150,6 +158,7 @@ class Bloom(nn.Module):
         attention_mask: Tensor | None = None,
         segment_ids: Tensor | None = None,
         cache: KeyValueStore | None = None,
+        trees: Sequence[Sequence[int]] | None = None,
     ) -> Tensor:
         """The last layer's states, normalised.
 
@@ -158,24 +167,30 @@ class Bloom(nn.Module):
             attention_mask: (B, S) with S = cached + current tokens.
             segment_ids: (B, T); neighbours with equal ids are one packed document, seen by itself only.
             cache: keys and values of earlier tokens, extended in place.
+            trees: of one row (B = 1) and in place of all else: packed texts, each followed by what may
+                continue it; the length of each text, then those of its continuations (see `plan_trees`).
 
         Returns:
             (B, T, D).
 
         Raises:
-            DataError: a mask or segments of the wrong shape.
+            DataError: a mask, segments or trees of the wrong shape.
         """
         batch, length = input_ids.shape
-        plan = plan_attention(
-            self.config.num_heads,
-            batch,
-            length,
-            past=0 if cache is None else cache.length,
-            attention_mask=attention_mask,
-            segment_ids=segment_ids,
-            device=input_ids.device,
-            dtype=self.final_norm.weight.dtype,
-        )
+        heads, device, dtype = self.config.num_heads, input_ids.device, self.final_norm.weight.dtype
+        if trees is not None:
+            plan = plan_trees(heads, trees, batch * length, device=device, dtype=dtype)
+        else:
+            plan = plan_attention(
+                heads,
+                batch,
+                length,
+                past=0 if cache is None else cache.length,
+                attention_mask=attention_mask,
+                segment_ids=segment_ids,
+                device=device,
+                dtype=dtype,
+            )
         states = self.embedding_norm(self.embedding(input_ids))
         for layer, block in enumerate(self.blocks):
             if self.activation_checkpointing and torch.is_grad_enabled() and cache is None:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -27,7 +27,7 @@ from torch.nn import functional as F
 from hortus.errors import DataError
 from hortus.models.layers.alibi import alibi_attention, alibi_slopes
 
-__all__ = ["AttentionPlan", "KeyValueStore", "attend", "attend_fused", "plan_attention"]
+__all__ = ["AttentionPlan", "KeyValueStore", "attend", "attend_fused", "plan_attention", "plan_trees"]
 
 
 _SHORTEST = 64  # tokens from which alibi_attention beats the flash kernel
@@ -50,7 +50,7 @@ class AttentionPlan:
 
     `bias` is (B or 1, n, 1 or T, S); `causal` says whether the kernel has to hide later keys; `slopes` are
     given where nothing but order, ALiBi and documents matters; `lengths` are the lengths of packed documents
-    over the flattened (B·T) tokens; `flexible` runs FlexAttention.
+    over the flattened (B·T) tokens, `masks` those of their branches; `flexible` runs FlexAttention.
     """
 
     bias: Tensor
@@ -58,6 +58,7 @@ class AttentionPlan:
     slopes: tuple[float, ...] | None = None
     lengths: tuple[int, ...] | None = None
     flexible: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None
+    masks: tuple[Tensor | None, ...] = ()
 
 
 def plan_attention(
@@ -111,6 +112,45 @@ def plan_attention(
         return AttentionPlan(bias.masked_fill(hidden, torch.finfo(kind).min), False)
     lengths = None if segment_ids is None else _run_lengths(segment_ids)
     return AttentionPlan(bias, True, None if attention_mask is not None else alibi_slopes(num_heads), lengths)
+
+
+def plan_trees(
+    num_heads: int, trees: Sequence[Sequence[int]], length: int, *, device: torch.device, dtype: torch.dtype
+) -> AttentionPlan:
+    """A plan for one row of packed trees: stems, each followed by branches that continue it one by one.
+
+    A branch sees its stem and itself, at positions that go on from the stem's: what follows a text in several
+    ways is computed as if each way stood alone, and the text once.
+
+    Args:
+        trees: the length of each stem, then those of its branches.
+        length: tokens of the row.
+
+    Raises:
+        DataError: the trees have another number of tokens.
+    """
+    lengths = tuple(map(sum, trees))
+    if sum(lengths) != length:
+        raise DataError(f"trees of {sum(lengths)} tokens", allowed=f"{length}, the row's")
+    slopes = torch.tensor(alibi_slopes(num_heads), device=device, dtype=dtype).view(1, -1, 1, 1)
+    kind = torch.float64 if dtype == torch.float64 else torch.float32
+    bias = slopes.to(kind) * torch.arange(max(lengths), device=device)
+    masks = tuple(_branch_mask(slopes, tree) if len(tree) > 1 else None for tree in trees)
+    plain = all(mask is None for mask in masks)
+    return AttentionPlan(bias, True, alibi_slopes(num_heads) if plain else None, lengths, masks=masks)
+
+
+def _branch_mask(slopes: Tensor, tree: Sequence[int]) -> Tensor:
+    """(1, n, tokens of all branches, tokens of the tree): ALiBi where a branch's token may look."""
+    sizes = torch.tensor(tree, device=slopes.device)
+    part = torch.arange(len(tree), device=slopes.device).repeat_interleave(sizes)  # 0 is the stem
+    places = torch.arange(part.numel(), device=slopes.device)
+    first = (sizes.cumsum(0) - sizes)[part]
+    positions = places - first + (part > 0) * sizes[0]
+    stem = int(tree[0])
+    own = (part == part[stem:, None]) & (places <= places[stem:, None])
+    hidden = ~(own | (part == 0))
+    return (slopes * positions).masked_fill(hidden, torch.finfo(slopes.dtype).min)
 
 
 def _key_positions(total: int, attention_mask: Tensor | None, device: torch.device) -> Tensor:
@@ -204,10 +244,15 @@ def _attend_by_document(query: Tensor, key: Tensor, value: Tensor, plan: Attenti
     lengths = list(plan.lengths)
     pieces = zip(*(x.transpose(1, 2).flatten(0, 1).split(lengths) for x in (query, key, value)), strict=True)
     outputs = []
-    for piece in pieces:
-        one = [x.transpose(0, 1)[None] for x in piece]  # (1, n, t, d)
-        bias = plan.bias[..., : piece[0].size(0)]
-        outputs.append(_fused(one[0], one[1], one[2], bias, True)[0].transpose(0, 1))
+    masks = plan.masks or (None,) * len(lengths)
+    for piece, mask in zip(pieces, masks, strict=True):
+        query, key, value = (x.transpose(0, 1)[None] for x in piece)  # (1, n, t, d)
+        stem = query.size(2) - (0 if mask is None else mask.size(2))
+        q, k, v = (x[:, :, :stem] for x in (query, key, value))
+        outputs.append(_fused(q, k, v, plan.bias[..., :stem], True)[0].transpose(0, 1))
+        if mask is not None:
+            branches = F.scaled_dot_product_attention(query[:, :, stem:], key, value, attn_mask=mask)
+            outputs.append(branches[0].transpose(0, 1))
     return torch.cat(outputs).unflatten(0, (batch, length))
 
 
