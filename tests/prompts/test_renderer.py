@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 
+import numpy as np
 import pytest
 
 from hortus.errors import ConfigError, DataError
@@ -112,7 +113,6 @@ def test_importing_the_room_loads_no_torch() -> None:
 
 
 def test_values_of_tables_become_plain() -> None:
-    np = pytest.importorskip("numpy")
     example = {
         "day": datetime.date(2020, 1, 2),
         "price": decimal.Decimal("1.50"),
