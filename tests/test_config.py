@@ -42,6 +42,15 @@ def test_values_are_converted_to_the_annotated_types() -> None:
     assert isinstance(config.steps, int)
 
 
+def test_the_words_on_and_off_need_no_quotes() -> None:
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Switched:
+        compile: Literal["auto", "on", "off"] = "auto"
+
+    assert from_mapping(Switched, override({}, ["compile=off"])).compile == "off"
+    assert from_mapping(Switched, override({}, ["compile=on"])).compile == "on"
+
+
 def test_nested_sections_are_built_and_refused_by_place() -> None:
     assert from_mapping(Training, {"optimizer": {"name": "adam"}}).optimizer.name == "adam"
     with pytest.raises(ConfigError, match=r"training\.optimizer\.nam.*did you mean 'name'"):

@@ -159,6 +159,9 @@ def _convert(kind: Any, value: Any, where: str) -> Any:
     if origin in (Union, types.UnionType):
         return _convert_union(args, value, where)
     if origin is Literal:
+        if isinstance(value, bool) and value not in args:
+            # YAML 1.1 reads on and off (no quotes) as truth values; everyone means the words.
+            value = "on" if value else "off"
         if value in args:
             return value
         raise ConfigError(f"{where}={value!r} is not known", allowed=", ".join(map(str, args)))
