@@ -49,6 +49,7 @@ def test_texts_of_different_lengths_step_together(network, decoder) -> None:
     expected = torch.stack([whole(network, text)[-1] for text in TEXTS])
     torch.testing.assert_close(decoder.run(rows), expected, rtol=0, atol=2e-4)
     torch.testing.assert_close(decoder.run(rows, scored=2), expected[:2], rtol=0, atol=2e-4)
+    assert decoder.run(rows, scored=0).shape == (0, 21)
 
 
 def test_a_prompt_in_pieces_equals_one_piece(network, decoder) -> None:

@@ -306,6 +306,7 @@ INLINE void product(const Operation *op, int64_t rows, int64_t begin, int64_t en
 }
 
 static void linear(const Operation *op, const Batch *batch, int64_t rows, int thread, int threads) {
+    if (!rows) return; /* nothing of this run is scored */
     float *wide = batch->wide + thread * batch->stride;
     int64_t fours = op->out / 4, begin = fours * thread / threads * 4;
     int64_t end = thread + 1 == threads ? op->out : fours * (thread + 1) / threads * 4;
