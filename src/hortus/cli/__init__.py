@@ -40,6 +40,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "serve": ("hortus.cli.serve:serve", "Serve a model over an OpenAI-compatible HTTP API."),
     "export": ("hortus.cli.export:export", "Write a model for transformers, onnxruntime or llama.cpp."),
     "prompts": ("hortus.cli.prompts:app", "List, render, check and write prompt templates."),
+    "retrieval": ("hortus.cli.retrieval:app", "Probe what a model knows; retrieve where it pays."),
     "topics": ("hortus.cli.topics:app", "Fit topic models and choose their number."),
     "affinity": ("hortus.cli.affinity:app", "Predict binding affinity from structures."),
     "counterfactual": ("hortus.cli.counterfactual:app", "Predict from tables and show what to change."),
