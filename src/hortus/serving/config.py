@@ -36,7 +36,7 @@ class ServingConfig:
     """Positions of a cache block, the unit of sharing and accounting."""
     max_running: int = 32
     """Texts that are written at the same time."""
-    step_seconds: float = 0.03
+    step_seconds: float = 0.02
     """A step that others wait for takes up prompt tokens for about so long."""
     max_queued: int = 256
     """Texts that may wait; above it requests get 429."""
