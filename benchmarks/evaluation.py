@@ -9,11 +9,13 @@ accuracies are compared, not quality. A peer that counts otherwise fails the run
 four digits.
 
     hellaswag   rows of four choices of many tokens, made of news: the beginning, and four endings
-    rte         RTE rows under five published templates with one-token choices; `token_limit` is the number of
-                tokens that the harness runs divided by the fewest that share a row's input among its choices
+    rte         RTE rows under five published templates with one-token choices
 
-Both also time the second identical evaluation, from the response cache. Without --data the rows of hellaswag
-are made of drawn words. --rows says how many. Results are added to benchmarks/results/evaluation.json.
+`token_limit` is the number of tokens that the harness runs divided by the fewest that share a row's input
+among its choices, `arithmetic_limit` the same of multiplications: the harness also projects every token onto
+the vocabulary. Both also time the second identical evaluation, from the response cache. Without --data the
+rows of hellaswag are made of drawn words. --rows says how many. Results are added to
+benchmarks/results/evaluation.json.
 """
 
 from __future__ import annotations
@@ -40,7 +42,7 @@ from hortus.tokenizer import TokenizerConfig, train_tokenizer
 RESULTS = Path(__file__).parent / "results" / "evaluation.json"
 PEER = Path(__file__).parent / "evaluation_peer.py"
 RTE_TEMPLATES = ("can we infer", "does this imply", "must be true", "should assume", "guaranteed true")
-BATCH_SIZES = (8, 32, 128)
+BATCH_SIZES = (1, 8, 32)
 WORDS = ["the", "market", "team", "of", "minister", "software", "said", "on", "Tuesday", "in", "a", "shares"]
 Rows = list[dict[str, Any]]
 
@@ -102,16 +104,23 @@ def ours(model: LanguageModel, files: dict[str, Path], cache: Path) -> tuple[Any
     return scores, seconds
 
 
-def token_limit(model: LanguageModel, tasks: dict[str, Rows]) -> float:
-    """Tokens that the harness runs (distinct context + choice without its last token) over the fewest."""
-    encode = model.tokenizer.encode
-    peer, least = 0, 0
+def limits(model: LanguageModel, tasks: dict[str, Rows]) -> tuple[float, float]:
+    """What sharing a row's input among its choices allows: ratios of tokens run, and of multiplications.
+
+    The harness runs each distinct context + choice without its last token, head included; the least is the
+    context and each choice once, and the head where a choice's token is predicted.
+    """
+    encode, network = model.tokenizer.encode, model.network
+    layers = sum(weight.numel() for weight in network.blocks.parameters())
+    head = network.head_weight.numel()
+    theirs = least = scored = 0
     for row in (row for rows in tasks.values() for row in rows):
-        whole = {tuple(encode(f"{row['query']} {choice}")[:-1]) for choice in row["choices"]}
-        peer += sum(map(len, whole))
-        context = len(encode(row["query"]))
-        least += context + sum(max(len(one) - context, 0) for one in whole)
-    return peer / least
+        whole = [encode(f"{row['query']} {choice}") for choice in row["choices"]]
+        runs, context = {tuple(one[:-1]) for one in whole}, len(encode(row["query"]))
+        theirs += sum(map(len, runs))
+        least += context + sum(max(len(one) - context, 0) for one in runs)
+        scored += sum(len(one) - context for one in whole)
+    return theirs / least, theirs * (layers + head) / (least * layers + scored * head)
 
 
 def compare(arguments: argparse.Namespace, tasks: dict[str, Rows], folder: Path) -> dict[str, Any]:
@@ -138,13 +147,18 @@ def compare(arguments: argparse.Namespace, tasks: dict[str, Rows], folder: Path)
             theirs = peer["results"][name][metric]
             assert abs(value - theirs) < 5e-5, f"{name} {metric}: {value} against the peer's {theirs}"
     examples = sum(map(len, tasks.values()))
+    ratio = peer["seconds"] / seconds
+    token_limit, arithmetic_limit = limits(model, tasks)
     return {
         "examples": examples,
         "hortus_examples_per_second": round(examples / seconds, 2),
         "peer_examples_per_second": round(examples / peer["seconds"], 2),
-        "ratio": round(peer["seconds"] / seconds, 2),
-        "token_limit": round(token_limit(model, tasks), 3),
+        "ratio": round(ratio, 2),
+        "token_limit": round(token_limit, 3),
+        "arithmetic_limit": round(arithmetic_limit, 3),
+        "share_of_arithmetic_limit": round(ratio / arithmetic_limit, 2),
         "peer_batch_size": peer["batch_size"],
+        "peer_probe_seconds": {size: round(value, 2) for size, value in peer["probes"].items()},
         "second_from_cache_seconds": round(cached_seconds, 3),
         "second_from_cache_share": round(cached_seconds / seconds, 4),
         "accuracies_equal": True,
@@ -169,7 +183,7 @@ def main() -> None:
     parser.add_argument("--templates", type=Path)
     parser.add_argument("--rows", type=int, default=500)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--probe-rows", type=int, default=24)
+    parser.add_argument("--probe-rows", type=int, default=12)
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=list(BATCH_SIZES))
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)

@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from hortus.language.batching import batches_by_length, pad_right, tracked
+from hortus.models.layers.memory import keep_freed_memory
 
 __all__ = ["TextScores", "score_choices", "score_tokens", "split_choice", "windows"]
 
@@ -100,6 +101,7 @@ def score_tokens(
 
 def token_log_probabilities(network: Any, hidden: Tensor, targets: Tensor) -> np.ndarray:
     """log softmax(head(hidden))[target] in chunks: (N, D), (N,) -> (N,) fp64."""
+    keep_freed_memory()  # two thirds of the time: fresh pages for each chunk's logits cost as much as they do
     chunk = max(1, _MOST_LOGITS // network.config.vocab_size)
     pieces = []
     for start in range(0, targets.numel(), chunk):
