@@ -41,7 +41,7 @@ RESULTS = Path(__file__).parent / "results" / "inference.json"
 CPU = torch.device("cpu")
 INPUTS, INPUT_TOKENS, CHOICES, CHOICE_TOKENS, PEER_BATCH = 64, 256, 5, 4, 8
 ROWS, SOURCE_TOKENS, NEW = 8, 32, 64
-TEXTS, SHORTEST, LONGEST, PADDED_BATCH = 512, 8, 256, 32
+SHORTEST, LONGEST, PADDED_BATCH = 8, 256, 32
 
 Step = Callable[[], Any]
 
@@ -52,11 +52,12 @@ def main() -> None:
     parser.add_argument("row", choices=sorted(MEASURES))
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--add", action="store_true", help="add the rounds to those already stored")
+    parser.add_argument("--texts", type=int, default=512, help="of the row embedding")
     options = parser.parse_args()
     torch.set_num_threads(2)
     torch.manual_seed(0)
     with torch.inference_mode():
-        figures, sides = MEASURES[options.row]()
+        figures, sides = MEASURES[options.row](options)
         taken: dict[str, list[float]] = {side: [] for side in sides}
         for _ in range(options.rounds):
             for side, step in sides.items():
@@ -125,7 +126,7 @@ def agree_but_for_ties(network: Any, sources: torch.Tensor, ours: Any, peer: Any
             raise SystemExit("the two sides write different tokens")
 
 
-def ranking() -> tuple[dict[str, Any], dict[str, Step]]:
+def ranking(_: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Step]]:
     """T5 scoring of answer choices."""
     config = t5("v1.1-small")
     ours, peer = pair(config, "T5ForConditionalGeneration")
@@ -164,7 +165,7 @@ def ranking() -> tuple[dict[str, Any], dict[str, Step]]:
     return figures, {"ours": our_scores, "peer": peer_scores}
 
 
-def generation() -> tuple[dict[str, Any], dict[str, Step]]:
+def generation(_: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Step]]:
     """T5 greedy generation."""
     config = t5("v1.1-small")
     ours, peer = pair(config, "T5ForConditionalGeneration")
@@ -201,20 +202,19 @@ def generation() -> tuple[dict[str, Any], dict[str, Step]]:
     return figures, {"ours": our_tokens, "peer": peer_tokens}
 
 
-def embedding() -> tuple[dict[str, Any], dict[str, Step]]:
+def embedding(options: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Step]]:
     """DistilBERT mean embeddings of texts of mixed lengths."""
     config = distilbert("base-uncased")
     ours, peer = pair(config, "DistilBertForMaskedLM")
     random = np.random.default_rng(0)
-    rows = [
-        random.integers(999, 30000, size).tolist() for size in random.integers(SHORTEST, LONGEST + 1, TEXTS)
-    ]
+    lengths = random.integers(SHORTEST, LONGEST + 1, options.texts).tolist()
+    rows = [random.integers(999, 30000, length).tolist() for length in lengths]
     encoder = peer.distilbert
 
-    def our_states(number: int = TEXTS) -> Any:
+    def our_states(number: int = options.texts) -> Any:
         return mean_states(ours, rows[:number], 0, False)
 
-    def peer_states(number: int = TEXTS) -> Any:
+    def peer_states(number: int = options.texts) -> Any:
         pieces = []
         for start in range(0, number, PADDED_BATCH):
             part = rows[start : start + PADDED_BATCH]
@@ -226,11 +226,10 @@ def embedding() -> tuple[dict[str, Any], dict[str, Step]]:
         return torch.cat(pieces)
 
     agree(our_states(PADDED_BATCH), peer_states(PADDED_BATCH), 1e-3)
-    lengths = [len(row) for row in rows]
     matrices = 2 * config.num_block_parameters * sum(lengths)
     scores = config.num_layers * 4 * config.hidden_size * sum(length**2 for length in lengths)
     figures = {
-        "work": f"{TEXTS} texts of {SHORTEST} to {LONGEST} tokens ({sum(lengths)} in all), fp32",
+        "work": f"{options.texts} texts of {SHORTEST} to {LONGEST} tokens ({sum(lengths)} in all), fp32",
         "target": 1.7,
         "limit_seconds": (matrices + scores) / matmul_peak_flops(CPU, torch.float32),
         "padding": padding(ours, lengths),
@@ -276,7 +275,7 @@ def half_speed(network: Any) -> float:
     return 64 / seconds(lambda: mean_states(half, rows, 0, False))
 
 
-MEASURES: dict[str, Callable[[], tuple[dict[str, Any], dict[str, Step]]]] = {
+MEASURES: dict[str, Callable[[argparse.Namespace], tuple[dict[str, Any], dict[str, Step]]]] = {
     "ranking": ranking,
     "generation": generation,
     "embedding": embedding,
