@@ -32,6 +32,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "pretrain": ("hortus.cli.pretrain:pretrain", "Train a BLOOM of any size on a corpus."),
     "evaluate": ("hortus.cli.evaluate:evaluate", "Score a model on tasks, with spread and errors."),
     "finetune": ("hortus.cli.finetune:finetune", "Train a model further: texts, labels or answers."),
+    "distill": ("hortus.cli.distill:distill", "Make a smaller model that answers as a larger one does."),
     "generate": ("hortus.cli.generate:generate", "Continue a text."),
     "convert": ("hortus.cli.convert:convert", "Turn pickled weights into safetensors."),
     "share": ("hortus.cli.share:share", "Upload a model folder and its card to a hub."),

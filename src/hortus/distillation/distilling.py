@@ -19,9 +19,11 @@ from hortus.corpus import PackedLoader, ValidationLoader
 from hortus.distillation.batching import BucketedExamples
 from hortus.distillation.config import DistillationConfig
 from hortus.distillation.masking import BatchMasking, masking_weights
+from hortus.distillation.ranked import prepare_ranked
 from hortus.distillation.store import StoredLogits, network_hash, rows_hash, store_logits
 from hortus.distillation.student import make_student
 from hortus.distillation.task import Distillation
+from hortus.distillation.tasks import prepare_task
 from hortus.errors import ArtifactError, ConfigError
 from hortus.language import LanguageModel
 from hortus.objectives import language_modeling
@@ -157,9 +159,8 @@ def _prepare(
     folder: Path,
 ) -> _Prepared:
     if settings.task != "lm":
-        from hortus.distillation.tasks import prepare_task
-
-        return _Prepared(*prepare_task(model, student, data, validation, settings))
+        prepare = prepare_ranked if settings.task == "ranked" else prepare_task
+        return _Prepared(*prepare(model, student, data, validation, settings))
     training: Any
     held_out: Data | None
     if (data / _SHARDS).is_file():

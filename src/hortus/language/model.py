@@ -227,15 +227,25 @@ class LanguageModel(Understanding):
                 f"{len(texts)} texts and {len(lists)} lists of choices", allowed="one list of choices a text"
             )
         lists = [as_texts(mine, what="choices", single=False) for mine in lists]
-        decoder = self.network.architecture == "decoder"
-        split = self._split if decoder else self._targets
-        pairs = [split(one, mine, truncate) for one, mine in zip(texts, lists, strict=True)]
+        pairs = [self.tokens_to_rank(one, mine, truncate) for one, mine in zip(texts, lists, strict=True)]
         contexts, tokens = [context for context, _ in pairs], [mine for _, mine in pairs]
-        if decoder:
+        if self.network.architecture == "decoder":
             arrays = score_choices(self.network, contexts, tokens, progress)
         else:
             arrays = score_targets(self.network, contexts, tokens, self._pad_id, progress)
         return arrays[0] if isinstance(text, str) else arrays
+
+    def tokens_to_rank(
+        self, text: str, choices: Sequence[str], truncate: bool = False
+    ) -> tuple[list[int], list[list[int]]]:
+        """Token ids of a text and of its choices, as `rank` scores them.
+
+        Raises:
+            DataError: the text or a choice is too long.
+        """
+        if self.network.architecture == "decoder":
+            return self._split(text, choices, truncate)
+        return self._targets(text, choices, truncate)
 
     def _split(self, text: str, choices: Sequence[str], truncate: bool) -> tuple[list[int], list[list[int]]]:
         encode, separator = self.tokenizer.encode, self.separator_id

@@ -23,7 +23,7 @@ from hortus.prompts.datasets import Dataset, load_dataset
 from hortus.recipe import Stage, StageContext, StageResult
 from hortus.report import Table
 
-__all__ = ["STAGE", "LabelledConfig", "LabelledTask", "write_lines"]
+__all__ = ["STAGE", "LabelledConfig", "LabelledTask", "write_lines", "write_tasks"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,8 +84,15 @@ class LabelledConfig:
         return tuple(placed)
 
 
-def run(config: LabelledConfig, context: StageContext) -> StageResult:
-    """Write the files."""
+def write_tasks(config: LabelledConfig, folder: Path) -> list[list[Any]]:
+    """Write the files of all tasks into a folder.
+
+    Returns:
+        For each task its name, numbers of texts, labelled rows and test rows, and its classes.
+
+    Raises:
+        DataError: a split is missing, lacks a field or has no labels.
+    """
     texts: list[str] = []
     table: list[list[Any]] = []
     for task in config.placed():
@@ -94,14 +101,21 @@ def run(config: LabelledConfig, context: StageContext) -> StageResult:
         written = []
         for name, dataset, most in (("train", training, config.rows), ("test", test, config.test_rows)):
             rows = _drawn(dataset, task, most, config.seed)
-            write_lines(rows, context.folder / task.name / f"{name}.jsonl")
+            write_lines(rows, folder / task.name / f"{name}.jsonl")
             written.append(rows)
         labels = sorted({row["label"] for row in written[0]})
         table.append([task.name, len(training), *map(len, written), ", ".join(labels)])
-    write_lines(({"text": text} for text in texts), context.folder / "texts.jsonl")
-    write_json(context.folder / "tasks.json", [task.name for task in config.tasks])
+    write_lines(({"text": text} for text in texts), folder / "texts.jsonl")
+    write_json(folder / "tasks.json", [task.name for task in config.tasks])
+    return table
+
+
+def run(config: LabelledConfig, context: StageContext) -> StageResult:
+    """Write the files into the stage's folder."""
+    table = write_tasks(config, context.folder)
     columns = ["task", "texts", "labelled rows", "test rows", "classes"]
-    return StageResult({"tasks": len(table), "texts": len(texts)}, [Table("Tasks", columns, table)])
+    numbers = {"tasks": len(table), "texts": sum(row[1] for row in table)}
+    return StageResult(numbers, [Table("Tasks", columns, table)])
 
 
 def _drawn(dataset: Dataset, task: LabelledTask, most: int | None, seed: int) -> list[dict[str, str]]:
