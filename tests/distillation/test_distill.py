@@ -75,8 +75,10 @@ def values_of(result: Any, name: str) -> list[float]:
 
 
 def falls(result: Any, name: str) -> bool:
+    """Whether the last third is below the first; single values waver with dropout."""
     values = values_of(result, name)
-    return values[-1] < values[0]
+    third = max(len(values) // 3, 1)
+    return sum(values[-third:]) < sum(values[:third])
 
 
 @pytest.mark.parametrize("kind", ["bert", "bloom", "t5"])
@@ -197,7 +199,7 @@ def test_answers(tmp_path: Path) -> None:
     row = {"question": "what is the capital of france", "context": TEXT[3], "answer": "paris"}
     data = write(tmp_path / "rows.jsonl", [row] * 16)
     teacher = saved(encoder("distilbert", "ForQuestionAnswering"), tmp_path / "teacher")
-    settings = quick(task="answer", stride=4, steps=40, weight_hard=0.5, validation_share=0.2)
+    settings = quick(task="answer", stride=4, steps=60, weight_hard=0.0, validation_share=0.2)
     result = distill(teacher, data, tmp_path / "out", settings)
     assert falls(result, "soft") and "validation_exact" in (result.training.best or {})
     assert hortus.load(str(result.model), device="cpu").network.config.head == "answer"
@@ -212,7 +214,7 @@ def test_ranked_answers(kind: str, tmp_path: Path) -> None:
     data = write(tmp_path / "rows.jsonl", rows)
     model = bloom() if kind == "bloom" else t5()
     teacher = saved(model, tmp_path / "teacher")
-    settings = quick(task="ranked", weight_hard=0.0, steps=40)
+    settings = quick(task="ranked", weight_hard=0.0, steps=60, learning_rate=1e-3)
     _, examples, _, _ = prepare_ranked(model, model.network, data, None, settings)
     batch = next(iter(examples))
     scores = choice_scores(model.network, batch).detach().numpy()
