@@ -3,9 +3,10 @@
     PEER_PYTHON benchmarks/evaluation_peer.py REQUEST.json
 
 REQUEST: {"model": FOLDER, "tasks": {NAME: FILE.jsonl}, "batch_sizes": [..], "threads": 2, "probe_rows": 60}.
-With "backend": "hortus" the harness drives `HortusModel` instead of its Hugging Face model.
 With several batch sizes the fastest on the first rows is taken. Prints one JSON object: accuracies with all
-digits, seconds of scoring (rows built and model loaded before), the batch size, requests.
+digits, seconds of scoring (rows built and model loaded before), the batch size, seconds of each on the first
+rows. With "backends": ["hf", "hortus"] nothing is timed: the accuracies of the harness's Hugging Face model
+and of `HortusModel` driven by it. "prefix_token_id" is what the former puts before a text without context.
 """
 
 from __future__ import annotations
@@ -61,6 +62,16 @@ def evaluated(model: Any, tasks: dict[str, str], limit: int | None) -> dict[str,
     }
 
 
+def opened(backend: str, request: dict[str, Any]) -> Any:
+    if backend == "hf":
+        prefix = request.get("prefix_token_id")
+        places = {"pretrained": request["model"], "dtype": "float32", "device": "cpu"}
+        return Timed(**places, batch_size=1, prefix_token_id=prefix)
+    from hortus.evaluation.lm_eval_model import HortusModel
+
+    return HortusModel(request["model"], device="cpu")
+
+
 def run(model: Timed, tasks: dict[str, str], limit: int | None) -> tuple[dict[str, Any], float]:
     model.seconds = 0.0
     return evaluated(model, tasks, limit), model.seconds
@@ -69,13 +80,11 @@ def run(model: Timed, tasks: dict[str, str], limit: int | None) -> tuple[dict[st
 def main() -> None:
     request = json.loads(Path(sys.argv[1]).read_text())
     torch.set_num_threads(request["threads"])
-    if request.get("backend") == "hortus":
-        from hortus.evaluation.lm_eval_model import HortusModel
-
-        results = evaluated(HortusModel(request["model"], device="cpu"), request["tasks"], None)
-        print(json.dumps({"results": results}))
+    if "backends" in request:
+        models = {name: opened(name, request) for name in request["backends"]}
+        print(json.dumps({name: evaluated(one, request["tasks"], None) for name, one in models.items()}))
         return
-    model = Timed(pretrained=request["model"], dtype="float32", device="cpu", batch_size=1)
+    model = opened("hf", request)
     probes = {}
     for size in request["batch_sizes"]:
         if len(request["batch_sizes"]) > 1:

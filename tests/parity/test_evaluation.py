@@ -22,7 +22,7 @@ from hortus.models.bloom import Bloom, BloomConfig
 from hortus.tokenizer import TokenizerConfig, train_tokenizer
 
 PEER = Path(__file__).parents[2] / "benchmarks" / "evaluation_peer.py"
-LIMIT = 120
+LIMIT = 40
 
 
 def model_on(texts: list[str]) -> LanguageModel:
@@ -109,10 +109,9 @@ def test_five_tasks_score_as_in_the_harness(real_data: Path, tmp_path: Path) -> 
     model = LanguageModel.load(folder) if folder else model_on(texts)
     model.save(tmp_path / "model")
     request = {"model": str(tmp_path / "model"), "tasks": {n: str(p) for n, p in files.items()}}
-    request |= {"batch_sizes": [8], "threads": 1}
-    theirs = {
-        backend: harness(python, tmp_path, request | {"backend": backend}) for backend in ("hf", "hortus")
-    }
+    # By default the harness starts a text without context with <s>, which BLOOM was never trained with.
+    request |= {"backends": ["hf", "hortus"], "threads": 1, "prefix_token_id": model.separator_id}
+    theirs = harness(python, tmp_path, request)
     ours = scores_of(model, files)
     print(json.dumps({"ours": ours, "harness": theirs}))
     for backend, results in theirs.items():
@@ -121,14 +120,15 @@ def test_five_tasks_score_as_in_the_harness(real_data: Path, tmp_path: Path) -> 
                 assert value == pytest.approx(results[name][metric], abs=1e-6), (backend, name, metric)
 
 
-def harness(python: str, folder: Path, request: dict[str, Any]) -> dict[str, dict[str, float]]:
+def harness(python: str, folder: Path, request: dict[str, Any]) -> dict[str, Any]:
     (folder / "request.json").write_text(json.dumps(request))
+    paths = {"PYTHONPATH": str(PEER.parents[1] / "src"), "HF_DATASETS_CACHE": str(folder / "datasets")}
     finished = subprocess.run(
         [python, str(PEER), str(folder / "request.json")],
         stdout=subprocess.PIPE,
         text=True,
         check=True,
-        env=os.environ | {"PYTHONPATH": str(PEER.parents[1] / "src")},
+        env=os.environ | paths,
     )
-    results: dict[str, dict[str, float]] = json.loads(finished.stdout.strip().splitlines()[-1])["results"]
+    results: dict[str, Any] = json.loads(finished.stdout.strip().splitlines()[-1])
     return results
