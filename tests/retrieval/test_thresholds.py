@@ -45,7 +45,9 @@ def test_equals_brute_force_on_a_thousand_tables() -> None:
 
 @given(
     st.lists(
-        st.tuples(st.sampled_from("ab"), st.integers(0, 9), st.booleans(), st.booleans()), min_size=1, max_size=30
+        st.tuples(st.sampled_from("ab"), st.integers(0, 9), st.booleans(), st.booleans()),
+        min_size=1,
+        max_size=30,
     )
 )
 def test_on_its_own_rows_never_worse_than_always_or_never(rows: list[tuple[str, int, bool, bool]]) -> None:

@@ -9,6 +9,7 @@ Legend: Q questions, N passages.
 
 from __future__ import annotations
 
+import importlib.util
 import multiprocessing
 import shutil
 import sys
@@ -29,6 +30,7 @@ __all__ = ["Bm25Config", "Bm25Index", "Hit", "build_bm25"]
 
 PASSAGES, SETTINGS = "passages.arrow", "index.json"
 _PART = 20_000  # passages that one process splits at a time
+_WORTH_COMPILING = 10**9  # questions times passages: minutes of NumPy, seconds of compiling
 _MARGIN = 10  # further passages that are asked for, to see where a tie ends
 
 
@@ -192,7 +194,7 @@ class Bm25Index:
             self._engine: Any = package.BM25.load(folder / "bm25", mmap=True, show_progress=False)
         except (OSError, ValueError, KeyError) as error:
             raise ArtifactError(f"cannot read {folder}: {error}", do="index the corpus again") from error
-        self._compiled = _compile(self._engine)
+        self._compiled = False
 
     def search(self, questions: Sequence[str], k: int = 1, *, threads: int = 1) -> list[list[Hit]]:
         """The best k passages of each question, best first; of equal scores the earlier passage.
@@ -204,6 +206,14 @@ class Bm25Index:
             [Hit(self.passages[int(n)], float(s)) for n, s in zip(*row, strict=True) if s > 0]
             for row in zip(numbers, scores, strict=True)
         ]
+
+    def compile(self) -> None:
+        """Let bm25s score by numba's loops from now on, where numba is there: faster, after some
+        seconds."""
+        if not self._compiled and importlib.util.find_spec("numba"):
+            self._engine.backend = "numba"
+            self._engine.activate_numba_scorer()
+            self._compiled = True
 
     def search_numbers(
         self, questions: Sequence[str], k: int = 1, *, threads: int = 1
@@ -220,6 +230,8 @@ class Bm25Index:
         wide = min(k + _MARGIN, len(self.passages))
         numbers, scores = np.zeros((len(asked), k), np.int64), np.zeros((len(asked), k), np.float32)
         some = [row for row, words in enumerate(asked) if words]
+        if len(some) * len(self.passages) >= _WORTH_COMPILING:
+            self.compile()
         if some:
             found = self._engine.retrieve(
                 [asked[row] for row in some],
@@ -244,14 +256,3 @@ class Bm25Index:
                 above = int((scores[row] > scores[row, k - 1]).sum())
                 numbers[row, above:k] = ties[: k - above]
         return numbers[:, :k], scores[:, :k]
-
-
-def _compile(engine: Any) -> bool:
-    """Let bm25s score by compiled loops where numba is there: ten times its NumPy ones."""
-    try:
-        import numba  # noqa: F401
-    except ModuleNotFoundError:
-        return False
-    engine.backend = "numba"
-    engine.activate_numba_scorer()
-    return True

@@ -228,7 +228,7 @@ def summary(one: Results) -> Block:
     return Text(
         "What was asked",
         f"{one.model}: {len(one)} questions in {len(np.unique(one.relation))} relations; {aside} of unknown "
-        "popularity stand aside from gates and curves. Right is what the published rule says. Without passages "
-        f"the model answered {one.parametric.mean():.1%} of them, with the first passage "
+        "popularity stand aside from gates and curves. Right is what the published rule says. Without "
+        f"passages the model answered {one.parametric.mean():.1%} of them, with the first passage "
         f"{one.retrieved.mean():.1%}; the passage held an answer for {one.hits.mean():.1%}.",
     )

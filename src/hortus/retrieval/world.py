@@ -1,11 +1,12 @@
 """An invented world whose entities are mentioned as often as Zipf's law says: facts, texts, questions.
 
-Entities of six kinds stand in PopQA's sixteen relations. The entity of rank r has about `mentions` / r^`exponent`
-notes, each stating a fact or two in one of many wordings, asking and answering a question, or mere gossip. An
-encyclopedia has one short entry a fact, whatever the entity's fame: these are what can be retrieved. Some entities
-bear the name of a more famous one; a question alone does not say who is meant, which is what makes passages
-mislead (Mallen et al. 2023, section 5.2). Pretraining text holds notes and entries and, so that a model learns to
-read, lessons: entries on entities of which nothing else is ever heard, each with its question and answer.
+Entities of six kinds stand in PopQA's sixteen relations. The entity of rank r has about `mentions` /
+r^`exponent` notes, each stating a fact or two in one of many wordings, asking and answering a question, or
+mere gossip. An encyclopedia has one short entry a fact, whatever the entity's fame: these are what can be
+retrieved. Some entities bear the name of a more famous one; a question alone does not say who is meant,
+which is what makes passages mislead (Mallen et al. 2023, section 5.2). Pretraining text holds notes and
+entries and, so that a model learns to read, lessons: entries on entities of which nothing else is ever
+heard, each with its question and answer.
 """
 
 from __future__ import annotations
