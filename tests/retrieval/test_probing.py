@@ -87,6 +87,21 @@ def test_probe_equals_generation_one_by_one(model: LanguageModel, drawing: Any) 
     assert result.confidence is not None and (result.confidence <= 0).all()
 
 
+def test_fixed_examples_are_read_once(model: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = questions(12)[:12]  # of one relation, so with the same examples
+    read: list[int] = []
+    hidden = model.network.hidden
+    monkeypatch.setattr(
+        model.network, "hidden", lambda ids, **more: (read.append(ids.numel()), hidden(ids, **more))[1]
+    )
+    config = ProbeConfig(shots=15, drawing="fixed", max_new_tokens=1)
+    probe(model, asked, config, pool=questions())
+    prompts = [build_prompt(one, draw_shots(one, questions(), config)) for one in asked]
+    lengths = [len(model.tokenizer.encode(prompt)) for prompt in prompts]
+    groups = len(set(lengths))
+    assert sum(read) < groups * max(lengths) + 40 * len(asked) < 0.5 * sum(lengths)
+
+
 def test_answers_are_kept(model: LanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = questions()[:6]
     first = probe(model, asked, cache=tmp_path / "a.sqlite")

@@ -1,6 +1,7 @@
 """The token loop: prompts in, one token a row and step out, by decoders and encoder-decoders.
 
-Finished rows leave the batch when half of it has finished: the rest then runs in a smaller one.
+What all prompts of a batch begin with is read once. Finished rows leave the batch when half of it has
+finished: the rest then runs in a smaller one.
 
 Legend: B rows, V vocabulary.
 """
@@ -19,7 +20,9 @@ from hortus.language.config import GenerationConfig
 from hortus.language.sampling import next_tokens
 from hortus.models.decoder import open_decoder, open_session
 
-__all__ = ["Row", "continue_rows"]
+__all__ = ["Row", "continue_rows", "shared_prefix"]
+
+_WORTH_SHARING = 32  # tokens
 
 
 @dataclass
@@ -89,8 +92,30 @@ def continue_rows(
 def _begin(network: Any, rows: Sequence[Row], pad_id: int, device: torch.device) -> tuple[Any, Tensor]:
     """A decoder that has read the prompts, and the logits (B, V) of what follows them."""
     ids, mask = pad_left([row.prompt for row in rows], pad_id)
-    decoder = open_decoder(network, len(rows), ids.size(1) + max(row.room for row in rows) - 1)
+    capacity = ids.size(1) + max(row.room for row in rows) - 1
+    shared = shared_prefix([row.prompt for row in rows]) if mask is None and len(rows) > 1 else 0
+    if shared:
+        ids = ids.to(device)
+        reader = open_decoder(network, 1, capacity)
+        reader.hidden(ids[:1, :shared])
+        decoder = reader.branch(torch.zeros(len(rows), dtype=torch.long, device=device))
+        return decoder, decoder.prefill(ids[:, shared:])
+    decoder = open_decoder(network, len(rows), capacity)
     return decoder, decoder.prefill(ids.to(device), None if mask is None else mask.to(device))
+
+
+def shared_prefix(prompts: Sequence[Sequence[int]]) -> int:
+    """Number of tokens that all prompts begin with, if reading them only once pays; else 0.
+
+    At least one token of each prompt is left, for its logits.
+
+    >>> shared_prefix([[7] * 40 + [1, 2], [7] * 40 + [3, 4]]), shared_prefix([[7, 1], [7, 2]])
+    (40, 0)
+    """
+    low, high = min(prompts), max(prompts)  # in the order of tokens, what these two share all do
+    most = min(map(len, prompts)) - 1
+    shared = next((n for n in range(most) if low[n] != high[n]), most)
+    return shared if shared >= _WORTH_SHARING and 2 * shared >= max(map(len, prompts)) else 0
 
 
 def _begin_targets(

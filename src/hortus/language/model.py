@@ -16,7 +16,7 @@ from hortus.errors import ConfigError, DataError
 from hortus.language.batching import as_texts, batches_by_length, tracked
 from hortus.language.chat import plain_prompt, render_template
 from hortus.language.config import GenerationConfig
-from hortus.language.generation import Row, continue_rows
+from hortus.language.generation import Row, continue_rows, shared_prefix
 from hortus.language.reading import Reader
 from hortus.language.sampling import uniform_numbers
 from hortus.language.scoring import TextScores, score_choices, score_tokens, split_choice, windows
@@ -98,8 +98,19 @@ class LanguageModel(Understanding):
         readers = [Reader(self.tokenizer, row, config.stop) for row in rows]
         answers = dict(zip(map(id, rows), readers, strict=True))
         lengths = [len(row.prompt) for row in rows]
+        shared = (
+            self.network.architecture == "decoder"
+            and len(rows) > 1
+            and shared_prefix([r.prompt for r in rows])
+        )
         batches = list(
-            batches_by_length(lengths, most_rows=batch_size, most_tokens=batch_size * self.max_length)
+            batches_by_length(
+                lengths,
+                most_rows=batch_size,
+                most_tokens=batch_size * self.max_length,
+                # Padding would stand before a beginning that is to be read once.
+                most_padding=0.0 if shared else 1.0,
+            )
         )
         for batch in tracked(batches, len(texts), progress, "generate"):
             for row, token in self._continue([rows[index] for index in batch], config):
