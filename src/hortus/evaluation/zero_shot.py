@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,6 @@ from hortus.errors import ConfigError
 from hortus.evaluation.config import ZeroShotConfig
 from hortus.evaluation.evaluator import evaluate
 from hortus.evaluation.findings import Difference, average_difference, seeded_difference
-from hortus.evaluation.outcome import Evaluation
 from hortus.evaluation.statistics import spread_of
 from hortus.evaluation.tasks import Task, prompted_task
 from hortus.prompts import TaskConfig
@@ -45,7 +43,7 @@ def run(config: ZeroShotConfig, context: StageContext) -> StageResult:
         for number, place in enumerate(models):
             model = LanguageModel.load(place, device=config.device)
             result = evaluate(model, tasks, cache=context.folder / "answers.sqlite")
-            _write(result, context.folder / f"{way}-{number}.json")
+            write_json(context.folder / f"{way}-{number}.json", result.to_json())
             for task in tasks:
                 tables[way][task.name].append(result.tasks[task.name].table(config.metric))
     findings = _findings(tables, config.draws)
@@ -67,10 +65,6 @@ def _held_out(mixture: Mapping[str, Any], limit: int | None) -> list[Task]:
         raise ConfigError("the mixture holds nothing out to evaluate on", do="add held_out tasks to it")
     configs = [from_mapping(TaskConfig, one, f"held_out[{number}]") for number, one in enumerate(listed)]
     return [prompted_task(config, limit=limit) for config in configs]
-
-
-def _write(result: Evaluation, path: Path) -> None:
-    write_json(path, result.to_json())
 
 
 def _score_rows(tables: Tables) -> list[dict[str, Any]]:

@@ -53,25 +53,25 @@ class PromptedFinetuning:
 
     def loss(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Metrics]:
         """Summed loss in nats, and how many target tokens (or examples, where those weigh alike)."""
-        hidden, labels, weights = self._targets(batch)
-        loss, _ = linear_cross_entropy(
-            hidden, self._language.head_weight, labels, row_weights=weights, chunk=self._chunk
-        )
-        return loss, weights.sum().round().long(), {}
+        return *self._summed(*self._targets(batch)), {}
 
     @torch.no_grad()
     def evaluate_loss(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Metrics]:
         """As `loss`, with the number of examples answered exactly."""
         hidden, labels, weights = self._targets(batch)
-        loss, _ = linear_cross_entropy(
-            hidden, self._language.head_weight, labels, row_weights=weights, chunk=self._chunk
-        )
         right = torch.cat([self._language.head(part).argmax(-1) for part in hidden.split(256)]) == labels
         rows, segments = (batch["labels"] != IGNORED).nonzero()[:, 0], batch["segment_ids"]
         owners = rows * (segments.max() + 1) + segments[batch["labels"] != IGNORED]
         _, example = owners.unique(return_inverse=True)
         wrong = example.bincount(weights=(~right).float())
-        return loss, weights.sum().round().long(), {"exact": ((wrong == 0).sum(), wrong.numel())}
+        exact = (wrong == 0).sum(), wrong.numel()
+        return *self._summed(hidden, labels, weights), {"exact": exact}
+
+    def _summed(self, hidden: Tensor, labels: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+        loss, _ = linear_cross_entropy(
+            hidden, self._language.head_weight, labels, row_weights=weights, chunk=self._chunk
+        )
+        return loss, weights.sum().round().long()
 
     def _targets(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """(N, D) states, (N,) labels and (N,) weights of the target tokens."""

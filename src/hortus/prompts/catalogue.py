@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from hortus.config import from_mapping, load_yaml
 from hortus.errors import ConfigError, nearest
@@ -60,14 +60,18 @@ class CatalogueEntry:
     def name(self) -> str:
         return self.dataset if self.subset is None else f"{self.dataset}/{self.subset}"
 
-    def data(self, split: str) -> DatasetConfig:
-        return DatasetConfig(
+    def task(self, split: str, templates: str | Path, **options: Any) -> TaskConfig:
+        """The dataset's split under its templates below a folder."""
+        data = DatasetConfig(
             source=self.source or self.dataset,
             subset=self.subset,
             split=split,
             columns=self.columns,
             classes=self.classes,
         )
+        place = str(Path(templates) / self.name)
+        names = self.templates
+        return TaskConfig(name=self.name, data=data, templates=place, template_names=names, **options)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,11 +124,9 @@ class Catalogue:
 
     def training_tasks(self, level: str, templates: str | Path) -> tuple[TaskConfig, ...]:
         return tuple(
-            TaskConfig(
-                name=entry.name,
-                data=entry.data(entry.train_split),
-                templates=str(Path(templates) / entry.name),
-                template_names=entry.templates,
+            entry.task(
+                entry.train_split,
+                templates,
                 without=entry.without,
                 cluster=entry.cluster,
                 train_rows=entry.train_rows,
@@ -134,11 +136,9 @@ class Catalogue:
 
     def held_out_tasks(self, level: str, templates: str | Path) -> tuple[TaskConfig, ...]:
         return tuple(
-            TaskConfig(
-                name=entry.name,
-                data=entry.data(split),
-                templates=str(Path(templates) / entry.name),
-                template_names=entry.templates,
+            entry.task(
+                split,
+                templates,
                 original_only=entry.evaluation_templates == "original",
                 cluster=entry.evaluation_cluster or entry.cluster,
             )

@@ -8,7 +8,7 @@ train on them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -224,7 +224,16 @@ class Mixture:
         for (number, index), result in zip(picked, rendered, strict=True):
             self._offset += 1
             if self._count(number, result):
-                yield _example(self.tasks[number], index, result)
+                task = self.tasks[number]
+                yield PromptedExample(
+                    input=result.input,
+                    targets=result.targets,
+                    choices=result.choices,
+                    dataset=task.dataset_name,
+                    template=task.template.name,
+                    template_id=task.template.id,
+                    index=index,
+                )
 
     def _row(self, number: int, position: int) -> int:
         """The row of a task's position-th draw: each epoch visits every row once, in its own order."""
@@ -301,21 +310,5 @@ class Mixture:
         for entry in self.config.held_out:
             evaluation = self._datasets.get(entry.name) or load_dataset(entry.data)
             texts = (row_text(row) for dataset in training for row in islice(dataset, max_rows))
-            reports[f"{entry.name} ({entry.data.split})"] = ngram_overlap(_texts(evaluation), texts, n)
+            reports[f"{entry.name} ({entry.data.split})"] = ngram_overlap(map(row_text, evaluation), texts, n)
         return reports
-
-
-def _texts(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
-    return (row_text(row) for row in rows)
-
-
-def _example(task: PromptedTask, index: int, result: Rendered) -> PromptedExample:
-    return PromptedExample(
-        result.input,
-        result.targets,
-        result.choices,
-        task.dataset_name,
-        task.template.name,
-        task.template.id,
-        index,
-    )
