@@ -125,7 +125,7 @@ def test_unknown_family_is_named() -> None:
 
 @pytest.mark.parametrize("model_type", available())
 def test_each_family_names_every_parameter_both_ways(model_type: str) -> None:
-    assert family(model_type).model_type == model_type
+    assert family(model_type).build.model_type == model_type
 
 
 def test_bloom_names_are_the_published_ones(network: Bloom) -> None:

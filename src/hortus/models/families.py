@@ -90,17 +90,23 @@ def _translate(name: str, pairs: Mapping[str, str]) -> str | None:
 class Family:
     """How one kind of network is read, built and named.
 
-    `read_config` turns config.json's content into the family's configuration, `write_config` turns it back,
-    and `build` makes a network with fresh weights. `fit`, where given, adjusts a configuration to the tensors
-    that a file holds (by name without prefix), for what config.json leaves open.
+    `config` is the class of its configurations, with `from_hugging_face` and `to_hugging_face`; `build` is
+    the network's class. `fit`, where given, adjusts a configuration to the tensors that a file holds (by name
+    without prefix), for what config.json leaves open.
     """
 
-    model_type: str
-    read_config: Callable[[Mapping[str, Any]], Any]
-    write_config: Callable[[Any], dict[str, Any]]
+    config: Any
     build: Callable[[Any], nn.Module]
     names: NameTable
     fit: Callable[[Any, Mapping[str, Tensor]], Any] | None = None
+
+    def read_config(self, mapping: Mapping[str, Any]) -> Any:
+        """The configuration in a config.json's content."""
+        return self.config.from_hugging_face(mapping)
+
+    def write_config(self, config: Any) -> dict[str, Any]:
+        """The content of config.json."""
+        return dict(config.to_hugging_face())
 
 
 def available() -> dict[str, dict[str, int]]:

@@ -3,13 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
-from hortus.errors import ConfigError
+from hortus.errors import ConfigError, nearest
 
-__all__ = ["check_heads_divide", "check_probabilities", "check_sizes", "read_architecture", "read_fields"]
+__all__ = [
+    "check_heads_divide",
+    "check_probabilities",
+    "check_sizes",
+    "read_architecture",
+    "read_fields",
+    "release",
+]
 
 Spellings = Mapping[str, tuple[str, ...]]
+Shape = TypeVar("Shape")
+
+
+def release(family: str, shapes: Mapping[str, Shape], name: str) -> Shape:
+    """The shape of that name among those that a family was released in.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if name not in shapes:
+        raise ConfigError(f"no {family} was released as {name!r}", do=nearest(name, shapes))
+    return shapes[name]
 
 
 def read_fields(mapping: Mapping[str, Any], spellings: Spellings, required: Iterable[str]) -> dict[str, Any]:

@@ -54,14 +54,21 @@ class ServingConfig:
     """How long running texts may go on once the server is asked to stop."""
 
     def __post_init__(self) -> None:
-        names = ("cache_megabytes", "block_size", "max_running", "max_queued", "max_new_tokens")
-        for name in (*names, "max_choices", "max_texts", "max_body_bytes", "request_seconds", "step_seconds"):
+        above = (
+            "cache_megabytes",
+            "block_size",
+            "max_running",
+            "step_seconds",
+            "max_queued",
+            "max_new_tokens",
+        )
+        for name in (*above, "max_choices", "max_texts", "max_body_bytes", "request_seconds", "step_seconds"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name}={getattr(self, name)!r}", allowed="above 0")
-        if self.grace_seconds < 0 or not 0 <= self.port < 65536:
-            raise ConfigError(
-                f"grace_seconds={self.grace_seconds}, port={self.port}", allowed="0 or more; 0 to 65535"
-            )
+        if self.grace_seconds < 0:
+            raise ConfigError(f"grace_seconds={self.grace_seconds}", allowed="0 or more")
+        if not 0 <= self.port < 65536:
+            raise ConfigError(f"port={self.port}", allowed="0 to 65535")
         if self.max_running > 64:
             raise ConfigError(f"max_running={self.max_running}", allowed="1 to 64")
         if self.token is not None and len(self.token) < 8:

@@ -39,22 +39,23 @@ def export_hugging_face(model: LanguageModel, folder: str | Path, dtype: str = "
         written.save(temporary)
         again = load_network(temporary, torch.float32)
         read: dict[str, Any] = {"hortus": again}
-        if model.network.architecture != "encoder-decoder" and (peer := _transformers(temporary)) is not None:
+        if (peer := _transformers(temporary)) is not None:
             read["transformers"] = peer
+        paired = model.network.architecture == "encoder-decoder"
         # transformers' encoders count positions from the first column, ours from the first visible token.
         side: Literal["left", "right"] = "right" if model.network.architecture == "encoder" else "left"
         probe = Probe(model.network.config.vocab_size, model.max_length, side)
+        tolerance = TOLERANCES[dtype]
         results = [
-            compare(_reading(model.network), _reading(network), probe, TOLERANCES[dtype], reader)
+            compare(_reading(model.network, paired), _reading(network, paired), probe, tolerance, reader)
             for reader, network in read.items()
         ]
     worst = max(results, key=lambda result: result.difference)
     return worst._replace(readers=tuple(read))
 
 
-def _reading(network: Any) -> Callable[[Tensor, Tensor], Any]:
+def _reading(network: Any, paired: bool) -> Callable[[Tensor, Tensor], Any]:
     """Logits of either library's network; an encoder-decoder gets its source as target too."""
-    paired = getattr(network, "architecture", "") == "encoder-decoder"
 
     def read(ids: Tensor, mask: Tensor) -> Any:
         target = {"decoder_input_ids": ids} if paired else {}

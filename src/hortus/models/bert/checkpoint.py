@@ -48,11 +48,4 @@ NAMES = NameTable(
     old_endings={"gamma": "weight", "beta": "bias"},
 )
 
-FAMILY = Family(
-    model_type="bert",
-    read_config=BertConfig.from_hugging_face,
-    write_config=BertConfig.to_hugging_face,
-    build=Bert,
-    names=NAMES,
-    fit=fit,
-)
+FAMILY = Family(BertConfig, Bert, NAMES, fit)

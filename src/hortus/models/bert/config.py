@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from hortus.errors import ConfigError, nearest
+from hortus.errors import ConfigError
 from hortus.models.encoder_config import EncoderConfig, fit_to_tensors
-from hortus.models.keys import Spellings, check_probabilities, check_sizes
+from hortus.models.keys import Spellings, check_probabilities, check_sizes, release
 
 __all__ = ["PUBLISHED", "BertConfig", "fit", "published"]
 
@@ -111,14 +111,9 @@ PUBLISHED: dict[str, BertConfig] = {
 
 
 def published(name: str) -> BertConfig:
-    """The shape of a release.
-
-    Raises:
-        ConfigError: there is no release of that name.
+    """The shape of a release; a ConfigError where there is none of that name.
 
     >>> published("base-uncased").num_parameters
     109514298
     """
-    if name not in PUBLISHED:
-        raise ConfigError(f"no BERT was released as {name!r}", do=nearest(name, PUBLISHED))
-    return PUBLISHED[name]
+    return release("BERT", PUBLISHED, name)

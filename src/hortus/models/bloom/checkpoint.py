@@ -24,10 +24,4 @@ NAMES = NameTable(
     tied={"lm_head.weight": "embedding.weight"},
 )
 
-FAMILY = Family(
-    model_type="bloom",
-    read_config=BloomConfig.from_hugging_face,
-    write_config=BloomConfig.to_hugging_face,
-    build=Bloom,
-    names=NAMES,
-)
+FAMILY = Family(BloomConfig, Bloom, NAMES)

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hortus.errors import ConfigError, nearest
-from hortus.models.keys import check_heads_divide, check_probabilities, check_sizes, read_fields
+from hortus.errors import ConfigError
+from hortus.models.keys import check_heads_divide, check_probabilities, check_sizes, read_fields, release
 
 __all__ = ["PUBLISHED", "BloomConfig", "published"]
 
@@ -151,14 +151,9 @@ PUBLISHED: dict[str, BloomConfig] = {
 
 
 def published(name: str) -> BloomConfig:
-    """The shape of a release.
-
-    Raises:
-        ConfigError: there is no release of that name.
+    """The shape of a release; a ConfigError where there is none of that name.
 
     >>> published("176b").num_parameters
     176247271424
     """
-    if name not in PUBLISHED:
-        raise ConfigError(f"no BLOOM was released as {name!r}", do=nearest(name, PUBLISHED))
-    return PUBLISHED[name]
+    return release("BLOOM", PUBLISHED, name)

@@ -39,11 +39,4 @@ NAMES = NameTable(
     old_endings={"gamma": "weight", "beta": "bias"},
 )
 
-FAMILY = Family(
-    model_type="distilbert",
-    read_config=DistilBertConfig.from_hugging_face,
-    write_config=DistilBertConfig.to_hugging_face,
-    build=DistilBert,
-    names=NAMES,
-    fit=fit_to_tensors,
-)
+FAMILY = Family(DistilBertConfig, DistilBert, NAMES, fit_to_tensors)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from hortus.errors import ConfigError, nearest
 from hortus.models.encoder_config import EncoderConfig
-from hortus.models.keys import Spellings, check_probabilities
+from hortus.models.keys import Spellings, check_probabilities, release
 
 __all__ = ["PUBLISHED", "DistilBertConfig", "published"]
 
@@ -74,14 +73,9 @@ PUBLISHED: dict[str, DistilBertConfig] = {
 
 
 def published(name: str) -> DistilBertConfig:
-    """The shape of a release.
-
-    Raises:
-        ConfigError: there is no release of that name.
+    """The shape of a release; a ConfigError where there is none of that name.
 
     >>> published("base-uncased").num_parameters
     66985530
     """
-    if name not in PUBLISHED:
-        raise ConfigError(f"no DistilBERT was released as {name!r}", do=nearest(name, PUBLISHED))
-    return PUBLISHED[name]
+    return release("DistilBERT", PUBLISHED, name)

@@ -48,11 +48,4 @@ NAMES = NameTable(
     ignored=("decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight",),
 )
 
-FAMILY = Family(
-    model_type="t5",
-    read_config=T5Config.from_hugging_face,
-    write_config=T5Config.to_hugging_face,
-    build=T5,
-    names=NAMES,
-    fit=fit,
-)
+FAMILY = Family(T5Config, T5, NAMES, fit)

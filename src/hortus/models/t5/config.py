@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hortus.errors import ConfigError, nearest
-from hortus.models.keys import check_probabilities, check_sizes, read_architecture, read_fields
+from hortus.errors import ConfigError
+from hortus.models.keys import check_probabilities, check_sizes, read_architecture, read_fields, release
 
 __all__ = ["PUBLISHED", "T5Config", "fit", "published"]
 
@@ -196,14 +196,9 @@ PUBLISHED: dict[str, T5Config] = {
 
 
 def published(name: str) -> T5Config:
-    """The shape of a release.
-
-    Raises:
-        ConfigError: there is no release of that name.
+    """The shape of a release; a ConfigError where there is none of that name.
 
     >>> published("t0").num_parameters
     11135332352
     """
-    if name not in PUBLISHED:
-        raise ConfigError(f"no T5 was released as {name!r}", do=nearest(name, PUBLISHED))
-    return PUBLISHED[name]
+    return release("T5", PUBLISHED, name)
