@@ -72,7 +72,13 @@ def index(
 
 
 @app.command
-def search(folder: Path, question: str, *, k: int = 5, json: _Json = False) -> int:
+def search(
+    folder: Path,
+    question: str,
+    *,
+    k: Annotated[int, Parameter(name=["--k", "-k"])] = 5,
+    json: _Json = False,
+) -> int:
     """Print the best passages for a question.
 
     Parameters
