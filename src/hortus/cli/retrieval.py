@@ -35,9 +35,12 @@ def index(
     k1: float = 0.9,
     b: float = 0.4,
     processes: int = 2,
+    encoder: str | None = None,
+    question_prefix: str = "",
+    passage_prefix: str = "",
     json: _Json = False,
 ) -> int:
-    """Index a corpus for BM25; a run that was broken off goes on where it was.
+    """Index a corpus for BM25, or by an encoder; a run that was broken off goes on where it was.
 
     Parameters
     ----------
@@ -57,16 +60,29 @@ def index(
         BM25's length normalisation.
     processes
         That split texts into words.
+    encoder
+        A model whose embeddings are compared instead of words: a folder or a hub id.
+    question_prefix
+        Put before questions for the encoder, such as "query: ".
+    passage_prefix
+        Put before passages for the encoder, such as "passage: ".
     json
         Print one JSON object.
     """
-    from hortus.retrieval.bm25 import Bm25Config, build_bm25
+    from hortus.retrieval.bm25 import Bm25Config, Bm25Index, build_bm25
+    from hortus.retrieval.dense import DenseConfig, DenseIndex, build_dense
     from hortus.retrieval.passages import read_passages
 
+    built: Bm25Index | DenseIndex
+    passages = read_passages(sources, words=words or None)
     config = Bm25Config(
         language=None if language == "none" else language, stem=stem, k1=k1, b=b, processes=processes
     )
-    built = build_bm25(read_passages(sources, words=words or None), folder, config, progress=True)
+    if encoder is None:
+        built = build_bm25(passages, folder, config, progress=True)
+    else:
+        by = DenseConfig(encoder=encoder, question_prefix=question_prefix, passage_prefix=passage_prefix)
+        built = build_dense(passages, folder, by, progress=True)
     _print({"passages": len(built.passages), "corpus": built.corpus, "folder": str(folder)}, json)
     return 0
 
@@ -92,9 +108,9 @@ def search(
     json
         Print one JSON object.
     """
-    from hortus.retrieval.bm25 import Bm25Index
+    from hortus.retrieval.dense import open_index
 
-    hits = Bm25Index(folder).search([question], k)[0]
+    hits = open_index(folder).search([question], k)[0]
     if json:
         rows = [{"score": hit.score, **vars(hit.passage)} for hit in hits]
         print(json_format.dumps({"passages": rows}, ensure_ascii=False))
@@ -119,12 +135,12 @@ def recall(folder: Path, questions: str, *, id_column: str | None = None, json: 
     json
         Print one JSON object.
     """
-    from hortus.retrieval.bm25 import Bm25Index
+    from hortus.retrieval.dense import open_index
     from hortus.retrieval.questions import load_questions
     from hortus.retrieval.recall import recall_at
 
     asked = load_questions(questions, id_column=id_column)
-    found = Bm25Index(folder).search([one.question for one in asked], 20)
+    found = open_index(folder).search([one.question for one in asked], 20)
     values = {f"recall@{k}": value for k, value in recall_at(asked, found).items()}
     _print({"questions": len(asked), **values}, json)
     return 0
@@ -229,9 +245,9 @@ def _passages(
         from hortus.retrieval.probing import write_passages
 
         return write_passages(model, questions, cache=cache, progress=True), ""
-    from hortus.retrieval.bm25 import Bm25Index
+    from hortus.retrieval.dense import open_index
 
-    opened = Bm25Index(index)
+    opened = open_index(index)
     found = opened.search([one.question for one in questions])
     pairs = zip(questions, found, strict=True)
     return {one.id: hits[0].passage.text for one, hits in pairs if hits}, opened.corpus
@@ -244,9 +260,9 @@ def _with_popularity(questions: list[Question], views: Path | None, index: Path 
         return with_popularity(questions, read_page_views(views))
     if index is None:
         return questions
-    from hortus.retrieval.bm25 import Bm25Index
+    from hortus.retrieval.dense import open_index
 
-    store = Bm25Index(index).passages
+    store = open_index(index).passages
     texts = (text for start in range(0, len(store), 10_000) for text in store.texts(start, start + 10_000))
     counts = count_mentions(texts, [one.subject for one in questions])
     return with_popularity(questions, {name: float(count) for name, count in counts.items()})

@@ -99,10 +99,10 @@ def _answerer(model: LanguageModel, retrieval: Path | None, gate: Path | None) -
             raise ConfigError("--gate without --retrieval", do="give the index that passages come from")
         return None
     from hortus.retrieval.answering import Gate, RetrievalAnswerer
-    from hortus.retrieval.bm25 import Bm25Index
+    from hortus.retrieval.dense import open_index
 
     rule = None if gate is None else Gate.load(gate)
-    return _Retrieving(RetrievalAnswerer(model, Bm25Index(retrieval), rule))
+    return _Retrieving(RetrievalAnswerer(model, open_index(retrieval), rule))
 
 
 def _texts(path: Path | None) -> list[str] | None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from hortus.retrieval.answering import Gate, RetrievalAnswerer
     from hortus.retrieval.bm25 import Bm25Config, Bm25Index, build_bm25
     from hortus.retrieval.config import ProbeConfig, WorldConfig
+    from hortus.retrieval.dense import DenseConfig, DenseIndex, build_dense, open_index
     from hortus.retrieval.gates import Evidence
     from hortus.retrieval.passages import Passage, read_passages
     from hortus.retrieval.popularity import count_mentions, read_page_views, with_popularity
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 __all__ = [
     "Bm25Config",
     "Bm25Index",
+    "DenseConfig",
+    "DenseIndex",
     "Evidence",
     "Gate",
     "GateScore",
@@ -41,12 +44,14 @@ __all__ = [
     "World",
     "WorldConfig",
     "build_bm25",
+    "build_dense",
     "choose_bin_thresholds",
     "choose_thresholds",
     "compare_gates",
     "count_mentions",
     "load_questions",
     "make_world",
+    "open_index",
     "probe",
     "read_page_views",
     "read_passages",
@@ -65,6 +70,7 @@ _PLACES = {
     "answering": ("Gate", "RetrievalAnswerer"),
     "bm25": ("Bm25Config", "Bm25Index", "build_bm25"),
     "config": ("ProbeConfig", "WorldConfig"),
+    "dense": ("DenseConfig", "DenseIndex", "build_dense", "open_index"),
     "gates": ("Evidence",),
     "passages": ("Passage", "read_passages"),
     "popularity": ("count_mentions", "read_page_views", "with_popularity"),

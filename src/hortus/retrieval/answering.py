@@ -19,6 +19,7 @@ from hortus.artifact import read_json, write_json
 from hortus.errors import ArtifactError, ConfigError
 from hortus.retrieval.bm25 import Bm25Index
 from hortus.retrieval.config import ProbeConfig
+from hortus.retrieval.dense import DenseIndex
 from hortus.retrieval.popqa import relation_of
 from hortus.retrieval.probing import Asking
 from hortus.retrieval.prompts import format_prompt
@@ -133,7 +134,7 @@ class RetrievalAnswerer:
         ArtifactError: the gate was chosen with another corpus.
     """
 
-    def __init__(self, model: Any, index: Bm25Index, gate: Gate | None = None):
+    def __init__(self, model: Any, index: Bm25Index | DenseIndex, gate: Gate | None = None):
         if gate is not None and gate.index and gate.index != index.corpus:
             raise ArtifactError(
                 f"the gate was chosen with another version of the corpus than {index.folder} holds",

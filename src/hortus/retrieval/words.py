@@ -14,6 +14,7 @@ __all__ = ["split_text"]
 
 # Scripts written without spaces between words: pairs of neighbouring letters stand for words.
 _UNSPACED = "\u0e00-\u0e7f\u0e80-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff"
+_ANY_UNSPACED = re.compile(f"[{_UNSPACED}]")
 _TOKEN = re.compile(rf"[{_UNSPACED}]+|[^\W{_UNSPACED}]+")
 _STEMMERS = {
     "en": "english",
@@ -50,8 +51,11 @@ def split_text(text: str, language: str | None = "en", stem: bool = False) -> li
     """
     stop = _stop_words(language) if language is not None else frozenset()
     words: list[str] = []
-    for token in _TOKEN.findall(unicodedata.normalize("NFKC", text).casefold()):
-        if re.match(f"[{_UNSPACED}]", token):
+    text = unicodedata.normalize("NFKC", text).casefold()
+    if not stem and _ANY_UNSPACED.search(text) is None:
+        return [token for token in _TOKEN.findall(text) if token not in stop]
+    for token in _TOKEN.findall(text):
+        if _ANY_UNSPACED.match(token):
             words += [token[n : n + 2] for n in range(max(1, len(token) - 1))]
         elif token not in stop:
             words.append(token)
