@@ -167,11 +167,13 @@ def test_time_limits_end_a_text_with_what_it_has(model, make_engine) -> None:
 
 def test_a_failing_step_ends_its_texts_and_not_the_engine(model, make_engine, monkeypatch) -> None:
     engine: Engine = make_engine()
-    run = engine.decoder.run
-    monkeypatch.setattr(engine.decoder, "run", lambda *a, **k: (_ for _ in ()).throw(MemoryError("full")))
+    run = engine.stepper.decoder.run
+    monkeypatch.setattr(
+        engine.stepper.decoder, "run", lambda *a, **k: (_ for _ in ()).throw(MemoryError("full"))
+    )
     broken = Gathered(engine, [ask(model, "The", max_new_tokens=5)])
     assert broken.reasons() == ["error"] and broken.news[0][-1].error == "full"
-    monkeypatch.setattr(engine.decoder, "run", run)
+    monkeypatch.setattr(engine.stepper.decoder, "run", run)
     assert Gathered(engine, [ask(model, "The", max_new_tokens=5)]).wait() == [
         model.generate("The", max_new_tokens=5)
     ]

@@ -89,6 +89,11 @@ class Text:
             return self.row.tokens[start - length : end - length]
         return [*self.row.prompt[start:end], *self.row.tokens[: max(0, end - length)]]
 
+    def take_scores(self) -> tuple[TokenScore, ...]:
+        """The scores that the client has not been told yet."""
+        scores, self.scores = tuple(self.scores), []
+        return scores
+
     def rows(self, count: int) -> list[PagedRow]:
         """The next `count` tokens to compute."""
         at = self.computed
