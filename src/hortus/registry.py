@@ -35,6 +35,7 @@ STAGES: dict[str, str] = {
     "encoder": "hortus.objectives.encoder_stage:STAGE",
     "distill": "hortus.distillation.stage:DISTILL",
     "proof": "hortus.distillation.stage:PROOF",
+    "on_device": "hortus.distillation.stage:ON_DEVICE",
     "ablation": "hortus.distillation.stage:ABLATION",
     "prompted": "hortus.objectives.prompted_stage:STAGE",
     "zero_shot": "hortus.evaluation.zero_shot:STAGE",

@@ -55,6 +55,7 @@ def recipe(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         | {"vocab_size": 300, "hidden_size": 16, "num_layers": 2, "num_heads": 2, "steps": 6, "epochs": None},
         "distill": short,
         "proof": tuned | {"seeds": [0, 1], "latency_repeats": 2, "latency_batches": [1, 2]},
+        "on_device": {"runtime": "nowhere"},
         "ablation": short
         | {
             "variants": {
@@ -87,6 +88,7 @@ def test_from_texts_to_the_proof(recipe: Path) -> None:
     assert [row["variant"] for row in numbers["ablation"]["ablation"]] == ["all", "no cosine", "fresh"]
     assert all(row["held-out loss at hidden words"] > 0 for row in numbers["ablation"]["ablation"])
     report = result.report.read_text()
+    assert numbers["on_device"]["page"] is None and "npm install onnxruntime-web" in report
     assert "Test accuracy" in report and "Size and speed" in report and "Ablation" in report
     model = hortus.load(str(recipe.parent / "run/distill/model"), device="cpu")
     assert model.kind == "distilbert" and "Distilled from" in model.card.data

@@ -18,6 +18,7 @@ def distill(
     output: Path,
     validation: Path | None = None,
     report: Path | None = None,
+    on_device: Path | None = None,
     resume: Annotated[bool, Parameter(negative=())] = False,
     json: Annotated[bool, Parameter(name="--json", negative=())] = False,
     config: Annotated[DistillationConfig | None, Parameter(name="*")] = None,
@@ -37,6 +38,9 @@ def distill(
     report
         A YAML file with the sections `labelled` and `proof`: finetune both models on these tasks, and print
         what was kept and what was won.
+    on_device
+        The folder of the npm package onnxruntime-web: of a classifier (--task classify) also write page/,
+        which runs teacher and student in a browser, and measure it.
     resume
         Go on from the last good checkpoint.
     json
@@ -63,6 +67,12 @@ def distill(
         from hortus.distillation.reporting import report_on
 
         numbers["report"] = report_on(teacher, result.model, report, output)
+    if on_device is not None and not training.interrupted:
+        from hortus.artifact import resolve_folder
+        from hortus.distillation.on_device import study
+
+        table = study(resolve_folder(teacher), result.model, output / "page", on_device, [settings.name])
+        numbers["on_device"] = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
     if json:
         print(json_format.dumps(numbers))
         return 0
@@ -73,5 +83,7 @@ def distill(
             print(f"{name.replace('_', ' ')}: {value:.4f}")
     for name, value in numbers.get("report", {}).get("figures", {}).items():
         print(f"{name}: {value:.4g}")
+    for row in numbers.get("on_device", []):
+        print(", ".join(f"{name} {value}" for name, value in row.items()))
     print(f"{training.steps} steps, ended by {training.stopped}; model: {result.model}")
     return 0

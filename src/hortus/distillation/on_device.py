@@ -13,6 +13,7 @@ from __future__ import annotations
 import functools
 import http.server
 import importlib.resources
+import importlib.util
 import shutil
 import statistics
 import tempfile
@@ -32,7 +33,7 @@ from hortus.language.export import export_onnx
 from hortus.registry import require
 from hortus.report import Table
 
-__all__ = ["find_browser", "int8_probabilities", "measure_page", "page_table", "write_page"]
+__all__ = ["find_browser", "int8_probabilities", "measure_page", "page_table", "study", "write_page"]
 
 _RUNTIME = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
@@ -210,3 +211,27 @@ def page_table(folder: Path, figures: dict[str, dict[str, float]], tokens: int) 
     columns = ["model", "file, MB", "load in Chromium, ms", "memory of the runtime, MB"]
     columns += [f"one text of {tokens} tokens in Chromium, ms", "the same in onnxruntime, one thread, ms"]
     return Table("On device, int8", columns, rows)
+
+
+def study(teacher: Path, student: Path, folder: Path, runtime: Path, texts: Sequence[str]) -> Table:
+    """Write the page for two finetuned classifiers and measure it, in Chromium where it and Playwright are.
+
+    Args:
+        teacher, student: their folders.
+        texts: the first is what the page begins with; browser and Python must give all the same labels.
+
+    Raises:
+        ConfigError, DeviceError: as `write_page` and `measure_page`.
+    """
+    opened = [LanguageModel.load(place, device="cpu", dtype="float32") for place in (teacher, student)]
+    write_page(opened[0], opened[1], folder, runtime, texts[0])
+    browser, tokens = find_browser(), opened[1].max_length
+    if browser is None or importlib.util.find_spec("playwright") is None:
+        return page_table(folder, {}, tokens)
+    figures, answers = measure_page(folder, texts, browser)
+    labels = opened[0].network.config.labels
+    for name, found in answers.items():
+        native, _ = int8_probabilities(folder, name, [one["ids"] for one in found])
+        if [one["label"] for one in found] != [labels[index] for index in native.argmax(1)]:
+            raise DeviceError(f"{name}: the browser's labels differ from Python's", do="please report this")
+    return page_table(folder, figures, tokens)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from hortus.config import from_mapping
@@ -10,7 +11,7 @@ from hortus.distillation.config import DistillationConfig
 from hortus.errors import ConfigError
 from hortus.objectives.finetune_config import FinetuneConfig
 
-__all__ = ["AblationConfig", "ProofConfig"]
+__all__ = ["AblationConfig", "OnDeviceConfig", "ProofConfig"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,3 +63,13 @@ class AblationConfig(DistillationConfig):
         """
         own = {key: getattr(self, key) for key in DistillationConfig.__dataclass_fields__}
         return from_mapping(DistillationConfig, own | (self.variants[name] or {}), f"variants.{name}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnDeviceConfig:
+    """The page that runs the finetuned teacher and student in a browser."""
+
+    task: str | None = None
+    """The proof's task whose classifiers it runs (default: the first)."""
+    runtime: Path = Path("node_modules/onnxruntime-web")
+    """Where npm put onnxruntime-web; the stage says so and goes on where it is missing."""

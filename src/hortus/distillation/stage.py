@@ -1,7 +1,8 @@
-"""The recipe stages `distill`, `proof` and `ablation`.
+"""The recipe stages `distill`, `proof`, `on_device` and `ablation`.
 
 distill     FOLDER/model: a student of the recipe's encoder, or of the model of its stage `pretrain`
 proof       FOLDER/TASK/MODEL-SEED/model: teacher, student and fresh weights, finetuned
+on_device   FOLDER/page: both in a browser
 ablation    FOLDER/VARIANT/model: one student for each variant of the loss and the initialisation
 """
 
@@ -16,13 +17,14 @@ from typing import Any
 
 from hortus.distillation.config import DistillationConfig
 from hortus.distillation.distilling import distill
+from hortus.distillation.on_device import study
 from hortus.distillation.proof import finetuned, prove
-from hortus.distillation.proof_config import AblationConfig, ProofConfig
-from hortus.errors import ConfigError, nearest
+from hortus.distillation.proof_config import AblationConfig, OnDeviceConfig, ProofConfig
+from hortus.errors import ConfigError, DeviceError, nearest
 from hortus.recipe import Stage, StageContext, StageResult
-from hortus.report import Block, Curves, Table
+from hortus.report import Block, Curves, Table, Text
 
-__all__ = ["ABLATION", "DISTILL", "PROOF"]
+__all__ = ["ABLATION", "DISTILL", "ON_DEVICE", "PROOF"]
 
 
 def _teacher(context: StageContext) -> tuple[Path, Path]:
@@ -114,10 +116,29 @@ def run_ablation(config: AblationConfig, context: StageContext) -> StageResult:
     return StageResult({"ablation": rows}, [table])
 
 
+def run_on_device(config: OnDeviceConfig, context: StageContext) -> StageResult:
+    """Write the page of the proof's first finetuned pair and measure it."""
+    tasks, proof = context.inputs["labelled"], context.inputs["proof"]
+    names = json.loads((tasks / "tasks.json").read_text(encoding="utf-8"))
+    task = config.task or names[0]
+    if task not in names:
+        raise ConfigError(f"task={task!r} is none of the proof's", do=nearest(task, names))
+    pair = [sorted((proof / task).glob(f"{name}-*"))[0] / "model" for name in ("teacher", "student")]
+    with (tasks / task / "test.jsonl").open(encoding="utf-8") as file:
+        texts = [json.loads(line)["text"] for line, _ in zip(file, range(50), strict=False)]
+    try:
+        table = study(pair[0], pair[1], context.folder / "page", config.runtime, texts)
+    except DeviceError as error:  # a package that is not here is no reason to lose the report
+        return StageResult({"page": None}, [Text("On device", f"Not made: {error}")])
+    rows = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
+    return StageResult({"page": str(context.folder / "page"), "on device": rows}, [table])
+
+
 def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
 DISTILL = Stage(DistillationConfig, run_distill, uses=("encoder", "pretrain", "shards"))
 PROOF = Stage(ProofConfig, run_proof, needs=("labelled", "distill"), uses=("encoder", "pretrain", "shards"))
+ON_DEVICE = Stage(OnDeviceConfig, run_on_device, needs=("labelled", "proof"))
 ABLATION = Stage(AblationConfig, run_ablation, needs=("labelled", "encoder"))
