@@ -243,21 +243,43 @@ def measure_decoder(options: argparse.Namespace) -> dict[str, Any]:
         dataclasses.replace(settings, initialization="random"),
     )
     scratch = scratch_training(fresh, shards, spent, shape, options)
-    documents = held_out_documents(options.run / "corpus", HeldOutConfig(max_bytes=20_000))
+    documents = held_out_documents(options.run / "corpus", HeldOutConfig(max_bytes=8_000))
     models = {
         "teacher": LanguageModel.load(teacher, device="cpu", dtype="float32"),
         "distilled": model,
         "from nothing": LanguageModel(fresh, model.tokenizer, max_length=model.max_length),
     }
-    scores = {
-        name: statistics.fmean(bits_per_byte(one, texts) for texts in documents.values())
-        for name, one in models.items()
-    }
     return {
         "parameters": [result.teacher_parameters, result.student_parameters],
         "steps": {"distilled": options.steps, "from nothing": scratch},
         "processor_seconds": spent,
-        "bits_per_byte": scores,
+        **held_out_scores(models, documents),
+    }
+
+
+@torch.inference_mode()
+def held_out_scores(models: dict[str, LanguageModel], documents: dict[str, list[str]]) -> dict[str, Any]:
+    """Bits per byte by group and on average; the mean KL from the teacher's next token, in nats."""
+    bits = {
+        name: {group: bits_per_byte(one, texts) for group, texts in documents.items()}
+        for name, one in models.items()
+    }
+    teacher = models["teacher"]
+    rows = [teacher.tokenizer.encode(text)[:256] for texts in documents.values() for text in texts]
+    divergence, tokens = dict.fromkeys(models, 0.0), 0
+    for row in rows:
+        if len(row) < 2:
+            continue
+        ids = torch.tensor([row])
+        expected = teacher.network(ids).log_softmax(-1)
+        tokens += len(row)
+        for name, one in models.items():
+            found = one.network(ids).log_softmax(-1)
+            divergence[name] += float(F.kl_div(found, expected, log_target=True, reduction="sum"))
+    return {
+        "bits_per_byte": {name: statistics.fmean(groups.values()) for name, groups in bits.items()},
+        "bits_per_byte_by_group": bits,
+        "divergence": {name: total / tokens for name, total in divergence.items()},
     }
 
 
