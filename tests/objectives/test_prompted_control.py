@@ -1,7 +1,7 @@
 """A positive control: a generated mixture whose held-out tasks are solvable at this size.
 
 Training: copy a word, say whether two words are the same, classify by a rule that the prompt states. Held
-out: the same three skills as other datasets, with other words and other prompts.
+out: the same three skills as other datasets, with other prompts.
 """
 
 from __future__ import annotations
@@ -27,10 +27,8 @@ from hortus.prompts import DatasetConfig, TaskConfig, Template, TemplateSet
 from hortus.tokenizer import TokenizerConfig, train_tokenizer
 
 WORDS = ["red", "green", "blue", "white", "black", "grey", "cat", "dog", "fish", "bird", "horse", "sheep"]
-WORDS += ["one", "two", "three", "four", "five", "six", "tree", "leaf"]
-PHRASES = (
-    "say : the word is . not repeat and nothing else same ? then as first means so rule to , with yes no it"
-)
+PHRASES = "say : the word is . not repeat and nothing else same ? then as first means so rule to , with or"
+PHRASES += " yes no it now"
 Row = dict[str, Any]
 
 
@@ -46,11 +44,12 @@ def compare_row(draw: random.Random) -> Row:
 
 
 def rule_row(draw: random.Random) -> Row:
-    first, second, left, right = draw.sample(WORDS, 4)
-    return {"a": first, "b": second, "x": left, "y": right, "label": draw.randrange(2)}
+    first, second, other = draw.sample(WORDS, 3)
+    label = draw.randrange(2)
+    return {"x": first, "y": second, "a": draw.choice([first, second]) if label else other, "label": label}
 
 
-AB, YES_NO, XY = "{{a}} ||| {{b}}", "no ||| yes", "{{x}} ||| {{y}}"
+AB, YES_NO = "{{a}} ||| {{b}}", "no ||| yes"
 ANSWER = " ||| {{ answer_choices[label] }}"
 TASKS: dict[str, tuple[str, Callable[[random.Random], Row], str, list[str]]] = {
     "copying": (
@@ -62,6 +61,8 @@ TASKS: dict[str, tuple[str, Callable[[random.Random], Row], str, list[str]]] = {
             "the word is {{ answer_choices[label] }} . not {{ answer_choices[1 - label] }} . the word is",
             "{{ answer_choices[label] }} {{ answer_choices[label] }} {{ answer_choices[label] }}",
             "repeat {{ answer_choices[label] }} and nothing else :",
+            "first say {{ answer_choices[label] }} then {{ answer_choices[label] }} and then",
+            "{{ answer_choices[label] }} is the word : say it",
         ],
     ),
     "comparing": (
@@ -73,30 +74,32 @@ TASKS: dict[str, tuple[str, Callable[[random.Random], Row], str, list[str]]] = {
             "{{a}} and {{b}} : same word ?",
             "first {{a}} then {{b}} . same ?",
             "is {{a}} the same as {{b}} ?",
+            "{{a}} . {{b}} . same ?",
+            "the word {{a}} , the word {{b}} : is it the same ?",
+            "{{a}} {{b}} same or not ?",
         ],
     ),
     "ruling": (
         "rule",
         rule_row,
-        XY,
+        YES_NO,
         [
-            "{{a}} means {{x}} . {{b}} means {{y}} . {% if label %}{{b}}{% else %}{{a}}{% endif %} means",
-            "{{a}} is {{x}} and {{b}} is {{y}} . so {% if label %}{{b}}{% else %}{{a}}{% endif %} is",
-            "rule : {{a}} to {{x}} , {{b}} to {{y}} . {% if label %}{{b}}{% else %}{{a}}{% endif %} to",
-            "{{b}} with {{y}} . {{a}} with {{x}} . {% if label %}{{b}}{% else %}{{a}}{% endif %} with",
+            "rule : {{x}} means yes , {{y}} means yes . {{a}} means",
+            "{{x}} and {{y}} : yes . else : no . {{a}} :",
+            "say yes to {{x}} , yes to {{y}} . {{a}} ?",
+            "yes is {{x}} or {{y}} . the word is {{a}} ?",
+            "with {{x}} or {{y}} say yes , else no . so {{a}} :",
         ],
     ),
 }
 HELD_OUT: dict[str, tuple[str, Callable[[random.Random], Row], str, list[str]]] = {
     "echo": ("echo", copy_row, AB, ["repeat the word {{ answer_choices[label] }} :"]),
     "twins": ("twins", compare_row, YES_NO, ["{{a}} {{b}} . is it the same word ?"]),
-    "naming": (
-        "naming",
+    "sorting": (
+        "sorting",
         rule_row,
-        XY,
-        [
-            "{{b}} and {{y}} . {{a}} and {{x}} . so {% if label %}{{b}}{% else %}{{a}}{% endif %} and",
-        ],
+        YES_NO,
+        ["rule : yes to {{x}} and {{y}} , else no . the word {{a}} ?"],
     ),
 }
 
@@ -106,7 +109,9 @@ def write_task(folder: Path, name: str, rows: int) -> TaskConfig:
     draw = random.Random(name)
     (folder / f"{name}.jsonl").write_text("\n".join(json.dumps(make(draw)) for _ in range(rows)))
     templates = [
-        Template(f"p{n}", jinja + ANSWER, choices, id=f"{name}{n}") for n, jinja in enumerate(jinjas)
+        # No prompt begins with a variable: without a space before them words are other tokens.
+        Template(f"p{n}", "now " + jinja + ANSWER, choices, id=f"{name}{n}")
+        for n, jinja in enumerate(jinjas)
     ]
     TemplateSet(name, templates=templates).save(folder / name / "templates.yaml")
     data = DatasetConfig(source=str(folder / f"{name}.jsonl"))
@@ -114,11 +119,12 @@ def write_task(folder: Path, name: str, rows: int) -> TaskConfig:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_held_out_tasks_are_solved_after_training_on_prompts(tmp_path: Path) -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     vocabulary = [*WORDS, *PHRASES.split(" ")]
-    tokenizer = train_tokenizer([" ".join(vocabulary)] * 20, TokenizerConfig(vocab_size=420))
+    tokenizer = train_tokenizer([" " + " ".join(vocabulary)] * 20, TokenizerConfig(vocab_size=420))
     network = Bloom(BloomConfig(vocab_size=tokenizer.vocab_size, hidden_size=64, num_layers=3, num_heads=4))
     LanguageModel(network, tokenizer).save(tmp_path / "start")
     draw = random.Random(0)
@@ -130,7 +136,7 @@ def test_held_out_tasks_are_solved_after_training_on_prompts(tmp_path: Path) -> 
 
     held_out = tuple(write_task(tmp_path, name, 200) for name in HELD_OUT)
     mixture = PromptedMixtureConfig(
-        training=tuple(write_task(tmp_path, name, 4000) for name in TASKS),
+        training=tuple(write_task(tmp_path, name, 12_000) for name in TASKS),
         held_out=held_out,
         sequence_length=128,
         input_length=64,
@@ -140,7 +146,7 @@ def test_held_out_tasks_are_solved_after_training_on_prompts(tmp_path: Path) -> 
     )
     (tmp_path / "mixture.yaml").write_text(yaml.safe_dump(to_mapping(mixture)))
     training = FinetuneConfig(
-        steps=1200, batch_size=8, learning_rate=3e-3, warmup_samples=400, weight_decay=0.0, **options
+        steps=1200, batch_size=4, learning_rate=3e-3, warmup_samples=200, weight_decay=0.0, **options
     )
     finetune(
         tmp_path / "base" / "model", "prompted", tmp_path / "mixture.yaml", tmp_path / "trained", training
@@ -150,5 +156,4 @@ def test_held_out_tasks_are_solved_after_training_on_prompts(tmp_path: Path) -> 
     )
     gains = trained.compare(base)
     print({name: (trained.tasks[name].spread().mean, gain) for name, gain in gains.items()})
-    assert sum(gain.difference for gain in gains.values()) / len(gains) > 0.2
-    assert all(gain.beyond_two_errors for gain in gains.values())
+    assert all(gain.difference > 0.2 and gain.beyond_two_errors for gain in gains.values())
