@@ -209,10 +209,13 @@ def test_a_full_queue_answers_429(model: LanguageModel) -> None:
 
 
 @pytest.mark.parametrize(("grace", "reason"), [(30, "length"), (0, "length")])
-def test_a_stop_finishes_or_returns_what_runs(model: LanguageModel, grace, reason) -> None:
+def test_a_stop_finishes_or_returns_what_runs(model: LanguageModel, monkeypatch, grace, reason) -> None:
     answers = []
     body = {"prompt": "The", "max_tokens": 240, "temperature": 1, "seed": 1}
     with running_server(model, grace_seconds=grace) as (address, engine, server):
+        advance = engine.stepper.advance
+        # Slow enough that the stop, which is looked at ten times a second, comes before the text's own end.
+        monkeypatch.setattr(engine.stepper, "advance", lambda: (time.sleep(0.003), advance()))
         thread = threading.Thread(target=lambda: answers.append(post(address, "/v1/completions", body)))
         thread.start()
         while not engine.running:
