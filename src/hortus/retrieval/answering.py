@@ -73,7 +73,11 @@ class Gate:
         found = choose_thresholds(rows.relation, *sides, price=price, min_rows=min_rows, shrink=shrink)
         found |= choose_thresholds([POOLED] * len(rows), *sides, price=price)
         counted = zip(results.subject.tolist(), results.popularity.tolist(), strict=True)
-        popularity = {subject: value for subject, value in counted if not math.isnan(value)}
+        popularity: dict[str, float] = {}
+        for subject, value in counted:
+            # Of several entities with one name the most popular one is meant, as far as a question can tell.
+            if not math.isnan(value):
+                popularity[subject] = max(value, popularity.get(subject, value))
         return cls(by, found, popularity, results.index, price)
 
     def threshold(self, relation: str | None) -> float:
