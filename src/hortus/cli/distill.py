@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from hortus.distillation.config import DistillationConfig
+from hortus.errors import ConfigError
 
 
 def distill(
@@ -51,6 +52,8 @@ def distill(
     from hortus.distillation import distill as train
 
     settings = config if config is not None else DistillationConfig()
+    if on_device is not None and settings.task != "classify":
+        raise ConfigError(f"--on-device with task={settings.task}", allowed="--task classify")
     result = train(teacher, data, output, settings, validation=validation, resume=resume)
     training = result.training
     numbers: dict[str, Any] = {
@@ -70,8 +73,11 @@ def distill(
     if on_device is not None and not training.interrupted:
         from hortus.artifact import resolve_folder
         from hortus.distillation.on_device import study
+        from hortus.objectives.rows import read_rows
 
-        table = study(resolve_folder(teacher), result.model, output / "page", on_device, [settings.name])
+        column = settings.text_column
+        texts = [str(row[column]) for row in read_rows(data, settings, [column])[:50]]
+        table = study(resolve_folder(teacher), result.model, output / "page", on_device, texts)
         numbers["on_device"] = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
     if json:
         print(json_format.dumps(numbers))
