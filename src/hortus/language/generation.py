@@ -112,7 +112,8 @@ def shared_prefix(prompts: Sequence[Sequence[int]]) -> int:
     >>> shared_prefix([[7] * 40 + [1, 2], [7] * 40 + [3, 4]]), shared_prefix([[7, 1], [7, 2]])
     (40, 0)
     """
-    low, high = min(prompts), max(prompts)  # in the order of tokens, what these two share all do
+    ordered = sorted(map(list, prompts))
+    low, high = ordered[0], ordered[-1]  # in the order of tokens, what these two share all do
     most = min(map(len, prompts)) - 1
     shared = next((n for n in range(most) if low[n] != high[n]), most)
     return shared if shared >= _WORTH_SHARING and 2 * shared >= max(map(len, prompts)) else 0
