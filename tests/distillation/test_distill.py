@@ -315,7 +315,9 @@ def test_the_command(tmp_path: Path, texts: Path, capsys: pytest.CaptureFixture[
     assert end.value.code == 0
     numbers = json.loads(capsys.readouterr().out)
     assert numbers["student_parameters"] < numbers["teacher_parameters"] and numbers["steps"] == 3
-    assert numbers["report"]["figures"]["kept"] > 0
+    figures = numbers["report"]["figures"]
+    # Three steps teach nothing: the student may miss all twelve rows, so only the ratio is checked.
+    assert 0 <= figures["student"] <= 1 and figures["kept"] == figures["student"] / figures["teacher"]
     assert "Test accuracy" in Path(numbers["report"]["page"]).read_text()
     with pytest.raises(SystemExit) as end:
         main([*arguments[:6], "--layers", "9"])
