@@ -27,7 +27,9 @@ class ModelCard:
         data: what it was trained on, in a sentence or a few.
         results: measured results, e.g. {"bits per byte, English": 1.9}.
         energy_kwh: energy of training in kWh; None when not known.
+        energy_source: how the energy was found: measured by which counter, or estimated how.
         carbon_kg: CO2 equivalent in kg; None when not known.
+        grid: the electricity's origin, from which carbon_kg follows.
         rail: add the use restrictions of the BigScience RAIL licence.
 
     >>> "licence: mit" in ModelCard(name="tiny", licence="mit").to_markdown().replace("license", "licence")
@@ -41,7 +43,9 @@ class ModelCard:
     data: str = ""
     results: Mapping[str, float | str] = field(default_factory=dict)
     energy_kwh: float | None = None
+    energy_source: str = ""
     carbon_kg: float | None = None
+    grid: str = ""
     notes: str = ""
     rail: bool = False
 
@@ -85,8 +89,10 @@ class ModelCard:
     def _cost(self) -> str:
         if self.energy_kwh is None:
             return "Energy was not measured."
+        source = f" ({self.energy_source})" if self.energy_source else ""
         carbon = f", {self.carbon_kg:.3g} kg CO2e" if self.carbon_kg is not None else ""
-        return f"Training took {self.energy_kwh:.3g} kWh{carbon}."
+        grid = f" (grid: {self.grid})" if carbon and self.grid else ""
+        return f"Training took {self.energy_kwh:.3g} kWh{source}{carbon}{grid}."
 
     @classmethod
     def read(cls, folder: str | Path) -> ModelCard:

@@ -1,6 +1,6 @@
-"""The machine: device and number format, peak speed, memory, and an estimate of energy.
+"""The machine: device and number format, peak speed, memory, and (from hortus.energy) its energy.
 
-Units: FLOP/s, bytes, seconds, kWh, watts.
+Units: FLOP/s, bytes, seconds.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ import platform
 import resource
 import sys
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hortus.energy import EnergyMeter
 from hortus.errors import ConfigError, DeviceError
 
 if TYPE_CHECKING:
@@ -28,11 +28,6 @@ __all__ = [
     "matmul_peak_flops",
     "peak_memory_bytes",
 ]
-
-# Where no counter can be read, the power is assumed: a busy core of a server with its share of memory,
-# fans and supply draws 7-12 W; a laptop core less.
-ASSUMED_WATTS_PER_CORE = 10.0
-_RAPL = Path("/sys/class/powercap/intel-rapl:0/energy_uj")
 
 
 def choose_device(requested: str = "auto") -> torch.device:
@@ -159,59 +154,3 @@ def _processor_name() -> str:
     except OSError:
         pass
     return platform.processor() or platform.machine()
-
-
-@dataclass
-class EnergyMeter:
-    """Energy of this machine between `start` and `stop`.
-
-    Read from the processor's counter (RAPL) and the GPUs' own where they can be read; otherwise cores in
-    use times 10 W, and `source` says "assumed".
-
-    >>> meter = EnergyMeter(); meter.start(); meter.stop() >= 0
-    True
-    """
-
-    source: str = "assumed"
-    _began: float = field(default=0.0, repr=False)
-    _cpu_seconds: float = field(default=0.0, repr=False)
-    _counter: int | None = field(default=None, repr=False)
-
-    def start(self) -> None:
-        self._began = time.perf_counter()
-        self._cpu_seconds = _cpu_seconds()
-        self._counter = _read_counter()
-        self.source = "assumed" if self._counter is None else "measured (RAPL)"
-
-    def stop(self) -> float:
-        """kWh since `start`; callable more than once."""
-        counter = _read_counter()
-        if self._counter is not None and counter is not None and counter >= self._counter:
-            joules = (counter - self._counter) / 1e6
-        else:
-            joules = (_cpu_seconds() - self._cpu_seconds) * ASSUMED_WATTS_PER_CORE
-        joules += _gpu_watts() * (time.perf_counter() - self._began)
-        return joules / 3.6e6
-
-
-def _cpu_seconds() -> float:
-    usage = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(u.ru_utime + u.ru_stime for u in usage)
-
-
-def _read_counter() -> int | None:
-    try:
-        return int(_RAPL.read_text())
-    except (OSError, ValueError):
-        return None
-
-
-def _gpu_watts() -> float:
-    """Present draw of all GPUs in watts; 0 without a GPU or without its management library."""
-    torch = sys.modules.get("torch")
-    if torch is None or not torch.cuda.is_available():
-        return 0.0
-    try:
-        return sum(torch.cuda.power_draw(i) for i in range(torch.cuda.device_count())) / 1e3
-    except Exception:  # the management library is optional and fails in many ways
-        return 0.0

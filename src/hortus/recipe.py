@@ -32,6 +32,7 @@ import yaml
 import hortus
 from hortus import registry
 from hortus.artifact import read_json, replacing_file, write_json
+from hortus.carbon import grid
 from hortus.config import from_mapping, load_yaml, override, to_mapping
 from hortus.device import EnergyMeter, describe_machine
 from hortus.errors import ConfigError, nearest
@@ -268,6 +269,7 @@ def _run_stage(
         "blocks": [to_json(block) for block in result.blocks],
         "seconds": time.perf_counter() - began,
         "energy_kwh": meter.stop(),
+        "energy_source": meter.source,
         "stopped": result.stopped,
     }
     write_json(path, record)
@@ -325,11 +327,27 @@ def _write_report(recipe: Recipe, records: Mapping[str, Mapping[str, Any]], path
             sections.append(
                 (name.replace("_", " ").capitalize(), [from_json(block) for block in record["blocks"]])
             )
-    cost = [[name, round(record["seconds"], 1), record["energy_kwh"]] for name, record in records.items()]
-    total = ["total", round(sum(row[1] for row in cost), 1), sum(row[2] for row in cost)]
-    sections.append(("Cost", [Table("", ["stage", "seconds", "energy, kWh (estimate)"], [*cost, total])]))
+    sections.append(("Cost", [_cost(records)]))
     environment = {**describe_machine(), "recipe": recipe.name, "written": time.strftime("%Y-%m-%d %H:%M %Z")}
     write_report(path, recipe.source.get("description") or recipe.name, sections, environment)
+
+
+def _cost(records: Mapping[str, Mapping[str, Any]]) -> Table:
+    """Time, energy and carbon by stage; records of older runs do not say how the energy was found."""
+    place = grid()
+    rows = [
+        [
+            name,
+            round(record["seconds"], 1),
+            record["energy_kwh"],
+            place.carbon_kg(record["energy_kwh"]),
+            record.get("energy_source", ""),
+        ]
+        for name, record in records.items()
+    ]
+    rows.append(["total", *(sum(row[column] for row in rows) for column in (1, 2, 3)), ""])
+    columns = ["stage", "seconds", "energy, kWh", f"kg CO2e ({place})", "energy is"]
+    return Table("", columns, rows)
 
 
 @contextmanager

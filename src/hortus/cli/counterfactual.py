@@ -72,7 +72,7 @@ def fit(
         name=f"{kind.__name__} for {target}",
         kind=model.kind,
         data=f"{Path(data).name}: {len(table)} rows, {table.shape[1]} columns.",
-        energy_kwh=model.training_.energy_kwh,
+        **model.training_.footprint,
     )
     model.save(output)
     columns = model.columns_

@@ -61,7 +61,7 @@ def _run(config: StageConfig, context: StageContext) -> StageResult:
         kind=model.kind,
         data=f"{config.data}: {len(frame)} rows, {table.shape[1]} columns.",
         results=results,
-        energy_kwh=model.training_.energy_kwh,
+        **model.training_.footprint,
     )
     model.save(context.folder / "model", recipe=context.recipe)
     answer = model.explain(table.iloc[: config.cards])

@@ -32,8 +32,6 @@ from hortus.training import Data, Trainer, TrainingResult
 
 __all__ = ["DistillationResult", "distill"]
 
-# Grams of CO2e a kWh: the mean of the world's grids, for a first estimate on the card.
-_WORLD_GRAMS_PER_KWH = 480
 _SHARDS = "index.json"
 
 
@@ -259,8 +257,7 @@ def _card(
             for name, value in best.items()
             if name.startswith("validation_") and isinstance(value, float)
         },
-        energy_kwh=result.energy_kwh,
-        carbon_kg=result.energy_kwh * _WORLD_GRAMS_PER_KWH / 1000,
+        **result.footprint,
     )
 
 

@@ -36,9 +36,6 @@ TASKS: dict[str, str] = {
 
 # Files beside the tokenizer's that a finetuned model keeps from the one it came from.
 _KEPT = ("generation_config.json", "chat_template.jinja")
-# Grams of CO2e a kWh: the mean of the world's grids, for a first estimate on the card.
-_WORLD_GRAMS_PER_KWH = 480
-
 
 @dataclass(frozen=True)
 class Preparation:
@@ -135,6 +132,5 @@ def _card(
         data=f"Finetuned for the task {task!r} ({way}). {prepared.description} "
         f"Before that: {card.data or 'not recorded.'}",
         results={**measured, **prepared.baselines},
-        energy_kwh=result.energy_kwh,
-        carbon_kg=result.energy_kwh * _WORLD_GRAMS_PER_KWH / 1000,
+        **result.footprint,
     )

@@ -20,9 +20,6 @@ from hortus.training import Trainer, TrainingResult
 
 __all__ = ["STAGE", "pretrain"]
 
-# Grams of CO2e a kWh: the mean of the world's grids, for a first estimate on the card.
-WORLD_GRAMS_PER_KWH = 480
-
 
 def pretrain(
     config: PretrainConfig,
@@ -94,8 +91,7 @@ def _card(config: PretrainConfig, data: PackedLoader, result: TrainingResult) ->
         data=f"{result.samples * config.sequence_length:,} tokens in {len(data.shares)} languages, "
         f"sampled with p proportional to size^{config.alpha}.",
         results={"validation loss, nats a token": result.best["validation_loss"]} if result.best else {},
-        energy_kwh=result.energy_kwh,
-        carbon_kg=result.energy_kwh * WORLD_GRAMS_PER_KWH / 1000,
+        **result.footprint,
     )
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hortus.carbon import footprint
 from hortus.training.interruption import INTERRUPTIONS
 
 __all__ = ["TrainingResult"]
@@ -31,8 +32,15 @@ class TrainingResult:
     """Updates left out because the loss or the gradient was not finite."""
     last_checkpoint: Path | None
     best_checkpoint: Path | None
+    energy_source: str = ""
+    """How the energy was found: by which counter, or estimated how."""
 
     @property
     def interrupted(self) -> bool:
         """Whether a signal or the stop file ended it before its time: resume to go on."""
         return self.stopped in INTERRUPTIONS
+
+    @property
+    def footprint(self) -> dict[str, Any]:
+        """Energy, carbon and how they were found, as arguments of a model card."""
+        return footprint(self.energy_kwh, self.energy_source)
