@@ -41,6 +41,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "serve": ("hortus.cli.serve:serve", "Serve a model over an OpenAI-compatible HTTP API."),
     "export": ("hortus.cli.export:export", "Write a model for transformers, onnxruntime or llama.cpp."),
     "prompts": ("hortus.cli.prompts:app", "List, render, check and write prompt templates."),
+    "budget": ("hortus.cli.budget:app", "Plan a run from a budget; fit scaling laws; run ablations."),
     "retrieval": ("hortus.cli.retrieval:app", "Probe what a model knows; retrieve where it pays."),
     "topics": ("hortus.cli.topics:app", "Fit topic models and choose their number."),
     "affinity": ("hortus.cli.affinity:app", "Predict binding affinity from structures."),
