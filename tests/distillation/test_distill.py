@@ -207,7 +207,7 @@ def test_answers(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["bloom", "t5"])
 def test_ranked_answers(kind: str, tmp_path: Path) -> None:
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"text": text, "choices": ["the fox", "rome", "fun"][: 2 + n % 2], "label": n % 2}
         for n, text in enumerate(TEXT * 5)
     ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -17,6 +16,7 @@ from hortus.distillation.on_device import (
     int8_probabilities,
     measure_page,
     page_table,
+    runtime_files,
     write_page,
 )
 from hortus.errors import ConfigError, DeviceError
@@ -46,12 +46,12 @@ def models() -> tuple[LanguageModel, LanguageModel]:
 
 
 @pytest.fixture(scope="module")
-def runtime() -> Path:
-    """Where npm put onnxruntime-web: HORTUS_ONNXRUNTIME_WEB, or node_modules here."""
-    named = os.environ.get("HORTUS_ONNXRUNTIME_WEB", "node_modules/onnxruntime-web")
-    if not Path(named).is_dir():
-        pytest.skip("npm install onnxruntime-web here, or name its folder in HORTUS_ONNXRUNTIME_WEB")
-    return Path(named)
+def runtime() -> list[Path]:
+    """onnxruntime-web's files: of HORTUS_ONNXRUNTIME_WEB, or of node_modules here."""
+    try:
+        return runtime_files()
+    except DeviceError as error:
+        pytest.skip(str(error))
 
 
 def expected_ids(model: LanguageModel, text: str) -> list[int]:
@@ -78,7 +78,7 @@ def test_the_pages_tokenizer_equals_ours(models: tuple[LanguageModel, LanguageMo
 
 
 def test_answers_offline_in_chromium_equal_pythons(
-    models: tuple[LanguageModel, LanguageModel], runtime: Path, tmp_path: Path
+    models: tuple[LanguageModel, LanguageModel], runtime: list[Path], tmp_path: Path
 ) -> None:
     pytest.importorskip("playwright")
     browser = find_browser()
@@ -105,7 +105,7 @@ def test_answers_offline_in_chromium_equal_pythons(
 
 def test_what_the_page_needs(models: tuple[LanguageModel, LanguageModel], tmp_path: Path) -> None:
     with pytest.raises(DeviceError, match="npm install onnxruntime-web"):
-        write_page(*models, tmp_path / "page", tmp_path)
+        runtime_files(tmp_path)
     with pytest.raises(ConfigError, match="head classify"):
-        write_page(models[0], encoder("distilbert"), tmp_path / "page", tmp_path)
+        write_page(models[0], encoder("distilbert"), tmp_path / "page", [])
     assert not (tmp_path / "page").exists()

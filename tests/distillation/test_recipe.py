@@ -88,7 +88,9 @@ def test_from_texts_to_the_proof(recipe: Path) -> None:
     assert [row["variant"] for row in numbers["ablation"]["ablation"]] == ["all", "no cosine", "fresh"]
     assert all(row["held-out loss at hidden words"] > 0 for row in numbers["ablation"]["ablation"])
     report = result.report.read_text()
-    assert numbers["on_device"]["page"] is None and "npm install onnxruntime-web" in report
+    on_device = numbers["on_device"]["on device"]
+    assert [row["load in Chromium, ms"] for row in on_device] == [None, None]
+    assert all(row["file, MB"] > 0 for row in on_device) and "npm install onnxruntime-web" in report
     assert "Test accuracy" in report and "Size and speed" in report and "Ablation" in report
     model = hortus.load(str(recipe.parent / "run/distill/model"), device="cpu")
     assert model.kind == "distilbert" and "Distilled from" in model.card.data

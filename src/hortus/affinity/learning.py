@@ -6,7 +6,7 @@ and Spearman correlation on the validation complexes is kept.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from hortus.affinity.complexes import Complex
 from hortus.affinity.evaluation import evaluate
 from hortus.training import TrainingConfig
 from hortus.training.progress import Record
+from hortus.training.stream import RowData
 
 __all__ = ["ComplexData", "Regression", "published_training"]
 
@@ -42,7 +43,7 @@ def published_training(part: str) -> TrainingConfig:
     )
 
 
-class ComplexData:
+class ComplexData(RowData):
     """Complexes in batches, in an order of their own each epoch.
 
     Args:
@@ -63,32 +64,14 @@ class ComplexData:
         seed: int = 0,
     ) -> None:
         self._complexes, self._labels, self._rows, self._make = complexes, labels, rows, make
-        self.length: int | None = len(rows)
-        self.batch_size, self._shuffle, self._seed = batch_size, shuffle, seed
-        self._epoch = self._position = 0
+        super().__init__(len(rows), batch_size, shuffle, seed)
 
-    def __iter__(self) -> Iterator[dict[str, Tensor]]:
-        order = self._rows
-        if self._shuffle:
-            order = order[np.random.default_rng([self._seed, self._epoch]).permutation(len(order))]
-        while self._position < len(order):
-            rows = order[self._position : self._position + self.batch_size]
-            place = [self._seed, self._epoch, self._position]
-            self._position += len(rows)
-            random = np.random.default_rng(place) if self._shuffle else None
-            batch = self._make([self._complexes[int(row)] for row in rows], random)
-            batch["label"] = torch.from_numpy(self._labels[rows].astype(np.float32))
-            yield batch
-        self._position = 0
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"epoch": self._epoch, "position": self._position}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._epoch, self._position = int(state["epoch"]), int(state["position"])
-
-    def set_epoch(self, epoch: int) -> None:
-        self._epoch, self._position = epoch, 0
+    def _batch(self, rows: np.ndarray) -> dict[str, Tensor]:
+        place, chosen = [self._seed, self._epoch, self._position], self._rows[rows]
+        random = np.random.default_rng(place) if self._shuffle else None
+        batch = self._make([self._complexes[int(row)] for row in chosen], random)
+        batch["label"] = torch.from_numpy(self._labels[chosen].astype(np.float32))
+        return batch
 
 
 class Regression:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as json_format
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -54,6 +55,10 @@ def distill(
     settings = config if config is not None else DistillationConfig()
     if on_device is not None and settings.task != "classify":
         raise ConfigError(f"--on-device with task={settings.task}", allowed="--task classify")
+    if on_device is not None:
+        from hortus.distillation.on_device import runtime_files, study
+
+        runtime_files(on_device)  # before hours of training
     result = train(teacher, data, output, settings, validation=validation, resume=resume)
     training = result.training
     numbers: dict[str, Any] = {
@@ -72,13 +77,14 @@ def distill(
         numbers["report"] = report_on(teacher, result.model, report, output)
     if on_device is not None and not training.interrupted:
         from hortus.artifact import resolve_folder
-        from hortus.distillation.on_device import study
         from hortus.objectives.rows import read_rows
 
         column = settings.text_column
         texts = [str(row[column]) for row in read_rows(data, settings, [column])[:50]]
-        table = study(resolve_folder(teacher), result.model, output / "page", on_device, texts)
+        table, lacking = study(resolve_folder(teacher), result.model, output / "page", on_device, texts)
         numbers["on_device"] = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
+        if lacking:
+            print(lacking, file=sys.stderr)
     if json:
         print(json_format.dumps(numbers))
         return 0

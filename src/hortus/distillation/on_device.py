@@ -14,6 +14,7 @@ import functools
 import http.server
 import importlib.resources
 import importlib.util
+import os
 import shutil
 import statistics
 import tempfile
@@ -33,7 +34,15 @@ from hortus.language.export import export_onnx
 from hortus.registry import require
 from hortus.report import Table
 
-__all__ = ["find_browser", "int8_probabilities", "measure_page", "page_table", "study", "write_page"]
+__all__ = [
+    "find_browser",
+    "int8_probabilities",
+    "measure_page",
+    "page_table",
+    "runtime_files",
+    "study",
+    "write_page",
+]
 
 _RUNTIME = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
@@ -41,17 +50,21 @@ _REPEATS = 15
 
 
 def write_page(
-    teacher: LanguageModel, student: LanguageModel, folder: Path, runtime: Path, example: str = ""
+    teacher: LanguageModel,
+    student: LanguageModel,
+    folder: Path,
+    runtime: Sequence[Path],
+    example: str = "",
 ) -> None:
     """Write the page and both models.
 
     Args:
-        runtime: the folder of the npm package onnxruntime-web, or its `dist`.
+        runtime: as `runtime_files` finds it; without it the page waits for those files.
         example: a text that the page begins with.
 
     Raises:
         ConfigError: not two classifiers with the same labels and a WordPiece tokenizer.
-        DeviceError: onnxruntime-web is not there, or onnxruntime is not installed.
+        DeviceError: onnxruntime is not installed.
     """
     configs = [model.network.config for model in (teacher, student)]
     if any(getattr(config, "head", None) != "classify" for config in configs):
@@ -59,11 +72,10 @@ def write_page(
     if configs[0].labels != configs[1].labels:
         raise ConfigError(f"the student's labels are {', '.join(configs[1].labels)}", allowed="the teacher's")
     settings, words = _tokenizer(student)
-    files = _runtime_files(runtime)
     with replacing_folder(folder) as place:
         for name, model in (("teacher", teacher), ("student", student)):
             _write_int8(model, place / f"{name}.onnx")
-        for file in files:
+        for file in runtime:
             shutil.copyfile(file, place / file.name)
         for source in importlib.resources.files("hortus.distillation").joinpath("page").iterdir():
             (place / source.name).write_bytes(source.read_bytes())
@@ -72,13 +84,22 @@ def write_page(
         write_json(place / "settings.json", settings | own)
 
 
-def _runtime_files(runtime: Path) -> list[Path]:
-    base = runtime / "dist" if (runtime / "dist").is_dir() else runtime
-    files = [base / name for name in _RUNTIME]
-    if missing := [file for file in files if not file.is_file()]:
+def runtime_files(named: Path | None = None) -> list[Path]:
+    """The three files of onnxruntime-web that a page needs.
+
+    Args:
+        named: the folder of the npm package, or its `dist`; None looks where HORTUS_ONNXRUNTIME_WEB says, or
+            in node_modules here.
+
+    Raises:
+        DeviceError: it is not there.
+    """
+    place = named or Path(os.environ.get("HORTUS_ONNXRUNTIME_WEB", "node_modules/onnxruntime-web"))
+    files = [(place / "dist" if (place / "dist").is_dir() else place) / name for name in _RUNTIME]
+    if missing := [file.name for file in files if not file.is_file()]:
         raise DeviceError(
-            f"onnxruntime-web is not in {runtime}: {missing[0].name} is missing",
-            do="run: npm install onnxruntime-web, and name node_modules/onnxruntime-web",
+            f"onnxruntime-web is not in {place}: {missing[0]} is missing",
+            do="run: npm install onnxruntime-web, or name its folder in HORTUS_ONNXRUNTIME_WEB",
         )
     return files
 
@@ -213,25 +234,40 @@ def page_table(folder: Path, figures: dict[str, dict[str, float]], tokens: int) 
     return Table("On device, int8", columns, rows)
 
 
-def study(teacher: Path, student: Path, folder: Path, runtime: Path, texts: Sequence[str]) -> Table:
-    """Write the page for two finetuned classifiers and measure it, in Chromium where it and Playwright are.
+def study(
+    teacher: Path, student: Path, folder: Path, runtime: Path | None, texts: Sequence[str]
+) -> tuple[Table, str]:
+    """Write the page for two finetuned classifiers and measure it, as far as what is installed allows.
 
     Args:
         teacher, student: their folders.
+        runtime: as `runtime_files` takes it.
         texts: the first is what the page begins with; browser and Python must give all the same labels.
+
+    Returns:
+        The table, and what its empty columns lack, or "".
 
     Raises:
         ConfigError, DeviceError: as `write_page` and `measure_page`.
     """
     opened = [LanguageModel.load(place, device="cpu", dtype="float32") for place in (teacher, student)]
-    write_page(opened[0], opened[1], folder, runtime, texts[0])
-    browser, tokens = find_browser(), opened[1].max_length
-    if browser is None or importlib.util.find_spec("playwright") is None:
-        return page_table(folder, {}, tokens)
+    browser, tokens, lacking = find_browser(), opened[1].max_length, ""
+    files: list[Path] = []
+    try:
+        files = runtime_files(runtime)
+    except DeviceError as error:
+        lacking = str(error)
+    write_page(opened[0], opened[1], folder, files, texts[0])
+    if not lacking and browser is None:
+        lacking = f"no browser is installed: none of {', '.join(_BROWSERS)}"
+    if not lacking and importlib.util.find_spec("playwright") is None:
+        lacking = "Playwright is not installed: pip install playwright"
+    if lacking or browser is None:
+        return page_table(folder, {}, tokens), f"Not measured in a browser: {lacking}"
     figures, answers = measure_page(folder, texts, browser)
     labels = opened[0].network.config.labels
     for name, found in answers.items():
         native, _ = int8_probabilities(folder, name, [one["ids"] for one in found])
         if [one["label"] for one in found] != [labels[index] for index in native.argmax(1)]:
             raise DeviceError(f"{name}: the browser's labels differ from Python's", do="please report this")
-    return page_table(folder, figures, tokens)
+    return page_table(folder, figures, tokens), ""

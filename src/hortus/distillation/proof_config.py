@@ -71,5 +71,5 @@ class OnDeviceConfig:
 
     task: str | None = None
     """The proof's task whose classifiers it runs (default: the first)."""
-    runtime: Path = Path("node_modules/onnxruntime-web")
-    """Where npm put onnxruntime-web; the stage says so and goes on where it is missing."""
+    runtime: Path | None = None
+    """The folder of onnxruntime-web (default: HORTUS_ONNXRUNTIME_WEB, or node_modules); may be missing."""

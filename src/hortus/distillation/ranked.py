@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -40,7 +41,10 @@ class RankedExamples(Examples):
     sources of each line.
     """
 
-    def _batch(self, rows: Sequence[Mapping[str, Any]]) -> Batch:
+    def _batch(self, rows: np.ndarray) -> Batch:
+        return self._together([self._rows[index] for index in rows])
+
+    def _together(self, rows: Sequence[Mapping[str, Any]]) -> Batch:
         lines = [line for row in rows for line in row["lines"]]
         most = max(len(row["lines"]) for row in rows)
         groups, number = torch.full((len(rows), most), -1), 0

@@ -127,11 +127,12 @@ def run_on_device(config: OnDeviceConfig, context: StageContext) -> StageResult:
     with (tasks / task / "test.jsonl").open(encoding="utf-8") as file:
         texts = [json.loads(line)["text"] for line, _ in zip(file, range(50), strict=False)]
     try:
-        table = study(pair[0], pair[1], context.folder / "page", config.runtime, texts)
+        table, lacking = study(pair[0], pair[1], context.folder / "page", config.runtime, texts)
     except DeviceError as error:  # a package that is not here is no reason to lose the report
         return StageResult({"page": None}, [Text("On device", f"Not made: {error}")])
     rows = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
-    return StageResult({"page": str(context.folder / "page"), "on device": rows}, [table])
+    blocks: list[Block] = [table, *([Text("In a browser", lacking)] if lacking else [])]
+    return StageResult({"page": str(context.folder / "page"), "on device": rows}, blocks)
 
 
 def _say(line: str) -> None:

@@ -28,6 +28,7 @@ from hortus.artifact import read_json, replacing_file, write_json
 from hortus.distillation.losses import TopLogits
 from hortus.errors import ArtifactError, DataError
 from hortus.training import Batch, Data
+from hortus.training.stream import EpochData
 
 __all__ = ["StoredLogits", "network_hash", "rows_hash", "store_logits"]
 
@@ -125,7 +126,7 @@ def _packed(batch: Batch, top: TopLogits) -> dict[str, Any]:
     return row
 
 
-class StoredLogits:
+class StoredLogits(EpochData):
     """Data for the Trainer: the stored batches, in an order of their own each epoch.
 
     A step takes whole batches, as large as they were stored.
@@ -149,8 +150,7 @@ class StoredLogits:
             parquet.ParquetFile(folder / f"part-{number:05d}.parquet") for number in range(index["parts"])
         ]
         self._sizes = [file.metadata.num_rows for file in self._files]
-        self._seed, self._epoch, self._position = seed, 0, 0
-        self.length: int | None = index["samples"]
+        super().__init__(index["samples"], seed)
 
     def __iter__(self) -> Iterator[Batch]:
         random = np.random.default_rng([self._seed, self._epoch])
@@ -164,15 +164,6 @@ class StoredLogits:
                     yield _unpacked(rows[index])
             place += len(order)
         self._position = 0
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"epoch": self._epoch, "position": self._position}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._epoch, self._position = int(state["epoch"]), int(state["position"])
-
-    def set_epoch(self, epoch: int) -> None:
-        self._epoch, self._position = epoch, 0
 
 
 def _unpacked(row: Mapping[str, Any]) -> Batch:

@@ -5,7 +5,7 @@ Legend: B rows, T tokens.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,13 +14,14 @@ from torch import Tensor
 
 from hortus.errors import DataError
 from hortus.training import Batch
+from hortus.training.stream import RowData
 
 __all__ = ["Examples"]
 
 _POOL = 50  # batches of rows that are sorted by length together
 
 
-class Examples:
+class Examples(RowData):
     """Rows of token lists and numbers.
 
     An epoch is a permutation of the rows, sorted by length inside pools of 50 batches and then shuffled
@@ -53,24 +54,14 @@ class Examples:
     ):
         if not rows:
             raise DataError("there are no examples", allowed="at least one row", do="check the source")
-        self.length: int | None = len(rows)
-        self.batch_size = self._block = batch_size
-        self._rows, self._padding, self._shuffle, self._seed = rows, padding, shuffle, seed
+        super().__init__(len(rows), batch_size, shuffle, seed)
+        self._rows, self._padding, self._block = rows, padding, batch_size
         names = [name for name in rows[0] if name in padding]
         self._lengths = np.array([sum(len(row[name]) for name in names) for row in rows])
-        self._epoch = self._position = 0
-
-    def __iter__(self) -> Iterator[Batch]:
-        order = self._order()
-        while self._position < len(order):
-            chosen = order[self._position : self._position + self.batch_size]
-            self._position += len(chosen)
-            yield self._batch([self._rows[index] for index in chosen])
-        self._position = 0
 
     def _order(self) -> np.ndarray:
         if not self._shuffle:
-            return np.arange(len(self._rows))
+            return super()._order()
         random = np.random.default_rng([self._seed, self._epoch])
         order = random.permutation(len(self._rows))
         pool = _POOL * self._block
@@ -79,8 +70,9 @@ class Examples:
         blocks = [order[start : start + self._block] for start in range(0, len(order), self._block)]
         return np.concatenate([blocks[index] for index in random.permutation(len(blocks))])
 
-    def _batch(self, rows: Sequence[Mapping[str, Any]]) -> Batch:
-        return {name: self._column([row[name] for row in rows], name) for name in rows[0]}
+    def _batch(self, rows: np.ndarray) -> Batch:
+        chosen = [self._rows[index] for index in rows]
+        return {name: self._column([row[name] for row in chosen], name) for name in chosen[0]}
 
     def _column(self, values: list[Any], name: str) -> Tensor:
         if name not in self._padding:
@@ -89,12 +81,3 @@ class Examples:
         return torch.tensor(
             [list(value) + [self._padding[name]] * (longest - len(value)) for value in values]
         )
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"epoch": self._epoch, "position": self._position}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._epoch, self._position = int(state["epoch"]), int(state["position"])
-
-    def set_epoch(self, epoch: int) -> None:
-        self._epoch, self._position = epoch, 0

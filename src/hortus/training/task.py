@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from hortus.errors import DataError
+from hortus.training.stream import RowData
 
 __all__ = ["Batch", "Data", "Metrics", "Task", "TensorData", "decay_groups"]
 
@@ -77,7 +78,7 @@ class Data(Protocol):
         ...
 
 
-class TensorData:
+class TensorData(RowData):
     """Rows of tensors held in memory, shuffled anew each epoch.
 
     Args:
@@ -102,33 +103,12 @@ class TensorData:
             raise DataError("the training data is empty", allowed="at least one row", do="check the source")
         if len(set(rows.values())) > 1:
             raise DataError(f"tensors of different lengths: {rows}", allowed="one number of rows for all")
-        self.length: int | None = next(iter(rows.values()))
-        self.batch_size = batch_size
-        self._tensors, self._shuffle, self._seed = dict(tensors), shuffle, seed
-        self._epoch = self._position = 0
+        super().__init__(next(iter(rows.values())), batch_size, shuffle, seed)
+        self._tensors = dict(tensors)
 
-    def __iter__(self) -> Iterator[Batch]:
-        order = self._order()
-        while self._position < len(order):
-            rows = order[self._position : self._position + self.batch_size]
-            self._position += len(rows)
-            yield {name: tensor[rows] for name, tensor in self._tensors.items()}
-        self._position = 0
-
-    def _order(self) -> Tensor:
-        assert self.length is not None
-        if not self._shuffle:
-            return torch.arange(self.length)
-        return torch.from_numpy(np.random.default_rng([self._seed, self._epoch]).permutation(self.length))
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"epoch": self._epoch, "position": self._position}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._epoch, self._position = int(state["epoch"]), int(state["position"])
-
-    def set_epoch(self, epoch: int) -> None:
-        self._epoch, self._position = epoch, 0
+    def _batch(self, rows: np.ndarray) -> Batch:
+        chosen = torch.from_numpy(rows)
+        return {name: tensor[chosen] for name, tensor in self._tensors.items()}
 
 
 def decay_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
