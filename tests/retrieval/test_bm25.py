@@ -52,6 +52,35 @@ def test_equals_the_formula_and_orders_ties_by_the_corpus(tmp_path: Path) -> Non
             assert s > t or a < b
 
 
+@pytest.mark.parametrize("method", ["lucene", "robertson", "atire", "bm25l", "bm25+"])
+def test_the_matrix_is_that_of_bm25s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
+    bm25s = pytest.importorskip("bm25s")
+    monkeypatch.setattr(module, "_PART", 7)
+    passages = [
+        *corpus(40),
+        Passage("empty", "", "of the"),
+        *(Passage(f"r{n}", "", f"rare{n}") for n in range(5)),
+    ]
+    index = build_bm25(passages, tmp_path, Bm25Config(k1=1.2, b=0.7, processes=1, method=method))
+    numbers: dict[str, int] = {}
+    rows = [[numbers.setdefault(w, len(numbers)) for w in split_text(p.text)] for p in passages]
+    theirs = bm25s.BM25(k1=1.2, b=0.7, method=method)
+    theirs.index((rows, numbers), show_progress=False)
+    ours = index._engine
+    assert ours.vocab_dict == {word: n for word, n in theirs.vocab_dict.items() if word}
+    for name in ("indptr", "indices"):
+        assert np.array_equal(ours.scores[name], theirs.scores[name])
+        assert ours.scores[name].dtype == theirs.scores[name].dtype
+    assert ours.scores["data"] == pytest.approx(theirs.scores["data"], abs=1e-6)
+    if theirs.nonoccurrence_array is not None:
+        assert ours.nonoccurrence_array == pytest.approx(theirs.nonoccurrence_array, abs=1e-6)
+
+
+def test_no_word_anywhere(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no passage holds a word"):
+        build_bm25([Passage("1", "", "of the")], tmp_path, Bm25Config(processes=1))
+
+
 @pytest.mark.slow
 def test_compiled_scores_are_the_same(tmp_path: Path) -> None:
     index = build_bm25(corpus(60), tmp_path, Bm25Config(processes=1))

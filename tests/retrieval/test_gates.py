@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hortus.artifact import write_json
+from hortus.artifact import read_json, write_json
 from hortus.errors import ArtifactError, ConfigError, DataError
 from hortus.retrieval import (
     Bm25Config,
@@ -194,6 +194,32 @@ def test_answerer_by_confidence(tmp_path: Path, log_probability: float, retrieve
     answer = answerer.answer("What color is snow?")
     assert answer.details["retrieved"] is retrieved
     assert answer.details["reason"]["confidence"] == pytest.approx(math.exp(log_probability))
+
+
+@pytest.mark.parametrize("confidence", [False, True])
+def test_answerer_by_logistic(tmp_path: Path, confidence: bool) -> None:
+    rows = evidence(300, confidence=confidence)
+    one = results(rows)
+    gate = Gate.choose(one, "logistic", price=0.05)
+    gate.save(tmp_path / "gate.json")
+    again = Gate.load(tmp_path / "gate.json")
+    expected = fit_logistic(rows, 0.05)
+    assert again.logistic is not None and np.array_equal(again.logistic(rows), expected(rows))
+    names = {"color": "What color is {}?", "sport": "What sport does {} play?"}
+    names["capital"] = "What is the capital of {}?"
+    index = build_bm25([Passage("1", "X", "gold silver")], tmp_path / "index", Bm25Config(processes=1))
+    for row in range(12):
+        own = 0.0 if rows.confidence is None else float(rows.confidence[row])
+        answerer = RetrievalAnswerer(Model(own), index, again)
+        answer = answerer.answer(names[rows.relation[row]].format(f"X{row}"))
+        reason = answer.details["reason"]
+        assert reason["popularity"] == rows.popularity[row] and ("confidence" in reason) is confidence
+        decided = reason["chance_with_passage"] - reason["chance_without"] > 0.05
+        assert decided == expected(rows.take(np.array([row])))[0]
+    assert "unknown" in answerer.answer("Who?").details["reason"]["note"]
+    write_json(tmp_path / "bad.json", read_json(tmp_path / "gate.json") | {"logistic": {"relations": []}})
+    with pytest.raises(ArtifactError, match="is no gate"):
+        Gate.load(tmp_path / "bad.json")
 
 
 def test_wilson_and_bins() -> None:

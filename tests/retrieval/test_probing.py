@@ -113,7 +113,7 @@ def test_answers_are_kept(model: LanguageModel, tmp_path: Path, monkeypatch: pyt
 class Endpoint:
     """A remote model that goes away after so many questions."""
 
-    url, name = "http://127.0.0.1:9/v1", "far"
+    fingerprint = "http://127.0.0.1:9/v1 far"
 
     def __init__(self, lasts: int):
         self.lasts, self.asked = lasts, 0
@@ -126,7 +126,7 @@ class Endpoint:
 
 
 def test_an_endpoint_that_times_out_half_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hortus.retrieval.probing._AT_ONCE", 4)
+    monkeypatch.setattr("hortus.evaluation.asking._WRITTEN_AT_ONCE", 4)
     asked = questions(1)
     with pytest.raises(DeviceError):
         probe(Endpoint(9), asked, cache=tmp_path / "a.sqlite")

@@ -273,7 +273,7 @@ def adapt(
     results: Path,
     *,
     gate: Path | None = None,
-    by: Literal["popularity", "confidence"] = "popularity",
+    by: Literal["popularity", "confidence", "logistic"] = "popularity",
     report: Path | None = None,
     cost: float = 0.0,
     min_rows: int = 1,

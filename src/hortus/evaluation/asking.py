@@ -17,6 +17,7 @@ from hortus.evaluation.cache import Question, ResponseCache
 __all__ = ["Asker"]
 
 _AT_ONCE = 1024  # questions between two writes to the cache: what an interruption can lose
+_WRITTEN_AT_ONCE = 256  # the same for generation, which takes longer
 
 
 class Asker:
@@ -62,13 +63,16 @@ class Asker:
             self._keep({("score", text, ""): float(v) for text, v in zip(part, values, strict=True)})
         return np.array([self._known["score", text, ""] for text in texts])
 
-    def generate(self, texts: Sequence[str], settings: Mapping[str, Any]) -> list[str]:
-        """Continuations under the same settings."""
+    def generate(
+        self, texts: Sequence[str], settings: Mapping[str, Any], batch_size: int | None = None
+    ) -> list[str]:
+        """Continuations under the same settings; texts that are too long lose their beginning."""
+        batch = {} if batch_size is None else {"batch_size": batch_size}
         how = json.dumps(dict(settings), sort_keys=True)
         unknown = [text for _, text, _ in self._recall([("generate", text, how) for text in texts])]
-        for start in range(0, len(unknown), _AT_ONCE):
-            part = unknown[start : start + _AT_ONCE]
-            answers = self._model.generate(part, truncate=True, progress=self._progress, **settings)
+        for start in range(0, len(unknown), _WRITTEN_AT_ONCE):
+            part = unknown[start : start + _WRITTEN_AT_ONCE]
+            answers = self._model.generate(part, truncate=True, progress=self._progress, **batch, **settings)
             self._keep({("generate", text, how): a for text, a in zip(part, answers, strict=True)})
         return [self._known["generate", text, how] for text in texts]
 

@@ -93,16 +93,29 @@ class RemoteModel:
             self._name = str(listed[0]["id"])
         return self._name
 
+    @property
+    def fingerprint(self) -> str:
+        """What kept answers are filed under: address and name."""
+        return f"{self.url} {self.name}"
+
     @overload
     def generate(self, text: str, **options: Any) -> str: ...
     @overload
     def generate(self, text: Sequence[str], **options: Any) -> list[str]: ...
     def generate(
-        self, text: str | Sequence[str], *, progress: bool | None = None, **options: Any
+        self,
+        text: str | Sequence[str],
+        *,
+        truncate: bool = False,
+        batch_size: int | None = None,
+        progress: bool | None = None,
+        **options: Any,
     ) -> str | list[str]:
         """Continue one text or a list of texts: see `LanguageModel.generate`.
 
         Args:
+            truncate, batch_size: taken for the sake of one interface; the endpoint cuts long texts, or
+                refuses them, and batches by rules of its own.
             progress: show a bar on stderr; None shows it above a hundred texts.
             options: fields of `GenerationConfig`.
 
@@ -135,17 +148,38 @@ class RemoteModel:
                         yield piece
 
     @overload
-    def rank(self, text: str, choices: Sequence[str], *, method: str = ...) -> np.ndarray: ...  # type: ignore[overload-overlap]
+    def rank(  # type: ignore[overload-overlap]  # a str is a sequence of str, but the first one is tried first
+        self,
+        text: str,
+        choices: Sequence[str],
+        *,
+        method: str = ...,
+        truncate: bool = ...,
+        progress: bool | None = ...,
+    ) -> np.ndarray: ...
     @overload
     def rank(
-        self, text: Sequence[str], choices: Sequence[Sequence[str]], *, method: str = ...
+        self,
+        text: Sequence[str],
+        choices: Sequence[Sequence[str]],
+        *,
+        method: str = ...,
+        truncate: bool = ...,
+        progress: bool | None = ...,
     ) -> list[np.ndarray]: ...
     def rank(
-        self, text: str | Sequence[str], choices: Sequence[Any], *, method: str = "logprobs"
+        self,
+        text: str | Sequence[str],
+        choices: Sequence[Any],
+        *,
+        method: str = "logprobs",
+        truncate: bool = False,
+        progress: bool | None = None,
     ) -> np.ndarray | list[np.ndarray]:
         """Log-probability of each choice after the text and one space: see `LanguageModel.rank`.
 
         Args:
+            truncate, progress: as in `generate`.
             method: "logprobs", or "generation" for endpoints without echo: 0 for the choice that the model
                 writes and minus infinity for the others; equal chances where it writes none of them.
 
@@ -163,7 +197,7 @@ class RemoteModel:
         lists = [as_texts(mine, what="choices", single=False) for mine in lists]
         score = self._rank_one if method == "logprobs" else self._match_one
         pairs = list(zip(texts, lists, strict=True))
-        arrays = self._each(pairs, lambda pair: [score(*pair)], None, "rank")
+        arrays = self._each(pairs, lambda pair: [score(*pair)], progress, "rank")
         return arrays[0] if isinstance(text, str) else arrays
 
     def embed(self, texts: str | Sequence[str]) -> np.ndarray:

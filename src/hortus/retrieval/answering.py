@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -20,14 +20,17 @@ from hortus.errors import ArtifactError, ConfigError
 from hortus.retrieval.bm25 import Bm25Index
 from hortus.retrieval.config import ProbeConfig
 from hortus.retrieval.dense import DenseIndex
+from hortus.retrieval.gates import Evidence, Logistic, fit_logistic
 from hortus.retrieval.popqa import relation_of
-from hortus.retrieval.probing import Asking
+from hortus.retrieval.probing import asking, greedy, own_confidence
 from hortus.retrieval.prompts import format_prompt
 from hortus.retrieval.results import Results
 from hortus.retrieval.scoring import first_line
 from hortus.retrieval.thresholds import POOLED, choose_thresholds
 
-__all__ = ["Answer", "Gate", "RetrievalAnswerer"]
+__all__ = ["Answer", "By", "Gate", "RetrievalAnswerer"]
+
+By = Literal["popularity", "confidence", "logistic"]
 
 _FORMAT = 1
 
@@ -37,24 +40,27 @@ class Gate:
     """Retrieve if and only if the value is below the threshold of the question's relation.
 
     Args:
-        by: what is compared: the subject's popularity, or the probability of the model's own answer.
+        by: what is compared: the subject's popularity, or the probability of the model's own answer; or
+            "logistic", which weighs both by two regressions instead.
         thresholds: relation -> threshold; the name "" is for all other relations.
         popularity: subject -> popularity.
         index: hash of the corpus that the gate was chosen with; "" fits any.
         price: what a retrieval cost in the choice.
+        logistic: the regressions.
     """
 
-    by: Literal["popularity", "confidence"]
+    by: By
     thresholds: Mapping[str, float]
     popularity: Mapping[str, float] = field(default_factory=dict)
     index: str = ""
     price: float = 0.0
+    logistic: Logistic | None = None
 
     @classmethod
     def choose(
         cls,
         results: Results,
-        by: Literal["popularity", "confidence"] = "popularity",
+        by: By = "popularity",
         *,
         price: float = 0.0,
         min_rows: int = 1,
@@ -78,7 +84,8 @@ class Gate:
             # Of several entities with one name the most popular one is meant, as far as a question can tell.
             if not math.isnan(value):
                 popularity[subject] = max(value, popularity.get(subject, value))
-        return cls(by, found, popularity, results.index, price)
+        fitted = fit_logistic(rows, price) if by == "logistic" else None
+        return cls(by, {} if fitted else found, popularity, results.index, price, fitted)
 
     def threshold(self, relation: str | None) -> float:
         """The relation's threshold, else the common one, else always."""
@@ -88,7 +95,8 @@ class Gate:
         """Write the gate as JSON; "always" and "never" stand for the infinities, which JSON lacks."""
         spelled = {name: _spell(value) for name, value in self.thresholds.items()}
         values = {"by": self.by, "price": self.price, "index": self.index, "thresholds": spelled}
-        write_json(path, {"format": _FORMAT, **values, "popularity": dict(self.popularity)})
+        fitted = {} if self.logistic is None else {"logistic": self.logistic.to_json()}
+        write_json(path, {"format": _FORMAT, **values, **fitted, "popularity": dict(self.popularity)})
 
     @classmethod
     def load(cls, path: str | Path) -> Gate:
@@ -99,11 +107,13 @@ class Gate:
         """
         value = read_json(path)
         try:
-            if value["format"] != _FORMAT or value["by"] not in ("popularity", "confidence"):
+            if value["format"] != _FORMAT or value["by"] not in get_args(By):
                 raise ValueError(f"format {value['format']!r}, by {value['by']!r}")
             thresholds = {str(name): _read(limit) for name, limit in value["thresholds"].items()}
             popularity = {str(name): float(count) for name, count in value["popularity"].items()}
-            return cls(value["by"], thresholds, popularity, str(value["index"]), float(value["price"]))
+            price, by = float(value["price"]), value["by"]
+            fitted = Logistic.from_json(value["logistic"], price) if by == "logistic" else None
+            return cls(by, thresholds, popularity, str(value["index"]), price, fitted)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ArtifactError(
                 f"{path} is no gate: {error}", do="write one: hortus retrieval adapt"
@@ -130,7 +140,7 @@ class RetrievalAnswerer:
     """Prepares questions for a model.
 
     Args:
-        model: asked for its own answer first where the gate goes by confidence.
+        model: asked for its own answer first where the gate goes by confidence, or weighs it.
         index: where passages come from.
         gate: None retrieves always.
 
@@ -171,6 +181,8 @@ class RetrievalAnswerer:
         if gate is None:
             return True, {"rule": "always"}
         relation, subject = relation_of(question) or (None, None)
+        if gate.logistic is not None:
+            return self._weigh(gate.logistic, relation, subject, prompt)
         limit = gate.threshold(relation)
         reason = {"rule": gate.by, "relation": relation, "subject": subject, "threshold": _spell(limit)}
         if gate.by == "confidence":
@@ -183,9 +195,28 @@ class RetrievalAnswerer:
             return limit > -math.inf, reason | {"note": "popularity unknown: taken for rare"}
         return value < limit, reason
 
+    def _weigh(
+        self, logistic: Logistic, relation: str | None, subject: str | None, prompt: str
+    ) -> tuple[bool, dict[str, Any]]:
+        assert self._gate is not None
+        popularity = self._gate.popularity.get(subject or "")
+        reason: dict[str, Any] = {"rule": "logistic", "relation": relation, "subject": subject}
+        reason["popularity"] = popularity
+        if popularity is None:
+            return True, reason | {"note": "popularity unknown: taken for rare"}
+        confidence = None
+        if logistic.with_confidence:
+            reason["confidence"] = self._confidence(prompt)
+            confidence = np.log([max(reason["confidence"], 1e-300)])
+        none = np.zeros(1)
+        row = Evidence(np.array([relation], object), np.array([popularity]), none, none, confidence)
+        without, with_passage = (float(chance[0]) for chance in logistic.chances(row))
+        reason |= {"chance_without": without, "chance_with_passage": with_passage, "price": logistic.price}
+        return with_passage - without > logistic.price, reason
+
     def _confidence(self, prompt: str) -> float:
         """The probability of the model's own answer."""
         config = ProbeConfig()
-        with Asking(self._model) as asking:
-            (text,) = asking.generate([prompt], config.max_new_tokens, 1)
-            return float(np.exp(asking.confidence([prompt], [first_line(text)])[0]))
+        with asking(self._model) as asker:
+            (text,) = asker.generate([prompt], greedy(config.max_new_tokens))
+            return float(np.exp(own_confidence(asker, [prompt], [first_line(text)])[0]))

@@ -1,8 +1,8 @@
 """BM25 over a corpus on disk: bm25s's eager scores, memory-mapped, with ties in the order of the corpus.
 
-What differs from bm25s alone: passages are split into words by several processes, a part each, and parts
-that are done are not done again; the order among equal scores, which bm25s leaves open, is the corpus's; a
-question none of whose words the corpus knows finds nothing.
+What differs from bm25s alone: the matrix is built part by part by several processes (`bm25_matrix`), and
+parts that are done are not done again; the order among equal scores, which bm25s leaves open, is the
+corpus's; a question none of whose words the corpus knows finds nothing.
 
 Legend: Q questions, N passages.
 """
@@ -20,9 +20,10 @@ from typing import Any
 
 import numpy as np
 
-from hortus.artifact import read_json, replacing_file, write_json
+from hortus.artifact import read_json, write_json
 from hortus.errors import ArtifactError, ConfigError
 from hortus.registry import require
+from hortus.retrieval.bm25_matrix import DELTA, build_matrix, is_counted, write_counts
 from hortus.retrieval.passages import Passage, PassageStore, write_passages_file
 from hortus.retrieval.words import split_text
 
@@ -81,7 +82,7 @@ def build_bm25(
     """Index passages into a folder; a build that was broken off goes on with the parts that are done.
 
     Raises:
-        DataError: no passage, or an id twice.
+        DataError: no passage, an id twice, or no word in any passage.
         DeviceError: bm25s is not installed.
 
     >>> import tempfile
@@ -95,9 +96,11 @@ def build_bm25(
     folder.mkdir(parents=True, exist_ok=True)
     count, corpus = write_passages_file(passages, folder / PASSAGES)
     parts = _split_parts(folder, count, corpus, config, progress)
-    vocabulary, rows = _join_parts(parts)
-    engine = bm25s.BM25(k1=config.k1, b=config.b, method=config.method)
-    engine.index((rows, vocabulary), show_progress=progress)
+    matrix = build_matrix(parts, folder / "parts", config)
+    engine = bm25s.BM25(k1=config.k1, b=config.b, method=config.method, delta=DELTA)
+    columns = {"data": matrix.data, "indices": matrix.indices, "indptr": matrix.indptr, "num_docs": count}
+    engine.scores, engine.nonoccurrence_array = columns, matrix.absent
+    engine.vocab_dict = matrix.vocabulary
     engine.save(folder / "bm25", show_progress=False)
     settings = asdict(config)
     del settings["processes"]
@@ -106,10 +109,8 @@ def build_bm25(
     return Bm25Index(folder)
 
 
-def _split_parts(
-    folder: Path, count: int, corpus: str, config: Bm25Config, progress: bool
-) -> list[tuple[Path, Path]]:
-    """The parts' files: their words as numbers, and the words in the order of these numbers."""
+def _split_parts(folder: Path, count: int, corpus: str, config: Bm25Config, progress: bool) -> list[Path]:
+    """The parts' counted words."""
     place = folder / "parts"
     mark = {"corpus": corpus, "language": config.language, "stem": config.stem, "part": _PART}
     if (place / "mark.json").is_file() and read_json(place / "mark.json") != mark:
@@ -119,14 +120,14 @@ def _split_parts(
     for number, start in enumerate(range(0, count, _PART)):
         job = (folder / PASSAGES, start, min(start + _PART, count), place / f"{number}", config)
         jobs.append(job)
-    todo = [job for job in jobs if not _files(job[3])[1].is_file()]
+    todo = [job for job in jobs if not is_counted(job[3])]
     if config.processes == 1 or len(todo) < 2:
         _report(map(_split_part, todo), len(jobs) - len(todo), len(jobs), progress)
     else:
         # Spawned, not forked: the parent may run threads, and a child needs nothing of it.
         with multiprocessing.get_context("spawn").Pool(config.processes) as pool:
             _report(pool.imap_unordered(_split_part, todo), len(jobs) - len(todo), len(jobs), progress)
-    return [_files(job[3]) for job in jobs]
+    return [job[3] for job in jobs]
 
 
 def _report(done: Iterable[None], before: int, total: int, progress: bool) -> None:
@@ -135,37 +136,10 @@ def _report(done: Iterable[None], before: int, total: int, progress: bool) -> No
             print(f"index: {number} of {total} parts split into words", file=sys.stderr)
 
 
-def _files(stem: Path) -> tuple[Path, Path]:
-    return stem.with_suffix(".npz"), stem.with_suffix(".json")
-
-
 def _split_part(job: tuple[Path, int, int, Path, Bm25Config]) -> None:
     passages, start, end, stem, config = job
-    numbers: dict[str, int] = {}
-    words: list[int] = []
-    lengths = []
-    for text in PassageStore(passages).texts(start, end):
-        split = split_text(text, config.language, config.stem)
-        lengths.append(len(split))
-        words += [numbers.setdefault(word, len(numbers)) for word in split]
-    arrays, vocabulary = _files(stem)
-    with replacing_file(arrays) as temporary, temporary.open("wb") as file:
-        np.savez(file, words=np.array(words, dtype=np.int32), lengths=np.array(lengths, dtype=np.int64))
-    # Written last: it says that the part is whole.
-    write_json(vocabulary, list(numbers))
-
-
-def _join_parts(parts: Sequence[tuple[Path, Path]]) -> tuple[dict[str, int], list[np.ndarray]]:
-    """One vocabulary, and the passages' words as numbers in it: (length of the passage,) int32 each."""
-    vocabulary: dict[str, int] = {}
-    rows: list[np.ndarray] = []
-    for arrays, words in parts:
-        own = read_json(words)
-        renumbered = np.array([vocabulary.setdefault(w, len(vocabulary)) for w in own], dtype=np.int32)
-        with np.load(arrays, allow_pickle=False) as part:
-            joined = renumbered[part["words"]] if own else part["words"]
-            rows += np.split(joined, np.cumsum(part["lengths"])[:-1])
-    return vocabulary, rows
+    texts = PassageStore(passages).texts(start, end)
+    write_counts(stem, [split_text(text, config.language, config.stem) for text in texts], start)
 
 
 class Bm25Index:
@@ -208,8 +182,7 @@ class Bm25Index:
         ]
 
     def compile(self) -> None:
-        """Let bm25s score by numba's loops from now on, where numba is there: faster, after some
-        seconds."""
+        """Let bm25s score by numba's loops from now on, where numba is there: faster, after some seconds."""
         if not self._compiled and importlib.util.find_spec("numba"):
             self._engine.backend = "numba"
             self._engine.activate_numba_scorer()

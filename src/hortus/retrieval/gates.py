@@ -1,29 +1,28 @@
 """Gates: rules that say for each question whether to retrieve, chosen on training rows alone.
 
-    popularity   retrieve below a threshold of popularity, one a relation (the paper's rule, searched
-    exactly) bins         the same by the published ten-bin search confidence   retrieve below a threshold
-    of the log-probability of the model's own answer, one a relation logistic     retrieve where retrieving
-    is the likelier to be right, by two logistic regressions over log
+    popularity   retrieve below a threshold of popularity, one a relation (the paper's rule, searched exactly)
+    bins         the same by the published ten-bin search
+    confidence   retrieve below a threshold of the log-probability of the model's own answer, one a relation
+    logistic     retrieve where retrieving is the likelier to be right, by two logistic regressions over log
                  popularity, relation and, where it is known, confidence
     always, never, oracle    for comparison; the oracle knows which answer is right and is no rule
 
-All of them weigh what a retrieval costs against a right answer (`price`), so that they compare on equal
-terms.
+All of them weigh what a retrieval costs against a right answer (`price`): they compare on equal terms.
 
 Legend: N rows, D features.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from hortus.retrieval.thresholds import POOLED, choose_bin_thresholds, choose_thresholds, retrieves
 
-__all__ = ["GATES", "Evidence", "choose"]
+__all__ = ["GATES", "Evidence", "Logistic", "choose", "fit_logistic"]
 
 _RIDGE = 1.0
 _STEPS = 25
@@ -57,9 +56,14 @@ class Evidence:
         )
 
 
-@dataclass(frozen=True)
-class _Logistic:
-    """Weights of two regressions over the same features, and the relations that have a column."""
+@dataclass(frozen=True, eq=False)
+class Logistic:
+    """Two regressions over the same features: the chances of being right without and with a passage.
+
+    relations: those that have a column of their own.
+    parametric, retrieved: (D + 1,) weights of the standardised features, the constant first.
+    center, scale: (D,) means and standard deviations of the features.
+    """
 
     relations: tuple[Any, ...]
     parametric: np.ndarray
@@ -67,14 +71,41 @@ class _Logistic:
     center: np.ndarray
     scale: np.ndarray
     price: float
-    with_confidence: bool = field(default=False)
+    with_confidence: bool
 
-    def __call__(self, rows: Evidence) -> np.ndarray:
+    def chances(self, rows: Evidence) -> tuple[np.ndarray, np.ndarray]:
+        """(N,) and (N,) probabilities of a right answer without and with a passage."""
         features = (_features(rows, self.relations, self.with_confidence) - self.center) / self.scale
         features = np.column_stack([np.ones(len(features)), features])
-        gain = _sigmoid(features @ self.retrieved) - _sigmoid(features @ self.parametric)
-        decided: np.ndarray = gain > self.price
+        return _sigmoid(features @ self.parametric), _sigmoid(features @ self.retrieved)
+
+    def __call__(self, rows: Evidence) -> np.ndarray:
+        """(N,) whether to retrieve."""
+        without, with_passage = self.chances(rows)
+        decided: np.ndarray = with_passage - without > self.price
         return decided
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        arrays = {name: getattr(self, name).tolist() for name in _ARRAYS}
+        return {"relations": list(self.relations), "with_confidence": self.with_confidence, **arrays}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any], price: float) -> Logistic:
+        """What `to_json` wrote.
+
+        Raises:
+            KeyError, TypeError, ValueError: not that.
+        """
+        arrays = {name: np.asarray(values[name], dtype=np.float64) for name in _ARRAYS}
+        relations, with_confidence = tuple(map(str, values["relations"])), bool(values["with_confidence"])
+        width = 1 + 2 * len(relations) + with_confidence
+        if [one.shape for one in arrays.values()] != [(width + 1,), (width + 1,), (width,), (width,)]:
+            raise ValueError(f"weights for {len(relations)} relations have other lengths than {width}")
+        return cls(relations, **arrays, price=price, with_confidence=with_confidence)
+
+
+_ARRAYS = ("parametric", "retrieved", "center", "scale")
 
 
 def choose(kind: str, rows: Evidence, training: np.ndarray, price: float = 0.0) -> np.ndarray:
@@ -119,7 +150,7 @@ def _by_logistic(rows: Evidence, training: np.ndarray, price: float) -> np.ndarr
     return fit_logistic(rows.take(training), price)(rows)
 
 
-def fit_logistic(rows: Evidence, price: float = 0.0) -> _Logistic:
+def fit_logistic(rows: Evidence, price: float = 0.0) -> Logistic:
     """Two ridge-penalised logistic regressions: the chances of being right without and with a passage."""
     relations = tuple(dict.fromkeys(rows.relation.tolist()))
     with_confidence = rows.confidence is not None
@@ -128,7 +159,7 @@ def fit_logistic(rows: Evidence, price: float = 0.0) -> _Logistic:
     scale = np.where(scale > 0, scale, 1.0)
     standard = np.column_stack([np.ones(len(features)), (features - center) / scale])
     parametric, retrieved = (_fit(standard, target) for target in (rows.parametric, rows.retrieved))
-    return _Logistic(relations, parametric, retrieved, center, scale, price, with_confidence)
+    return Logistic(relations, parametric, retrieved, center, scale, price, with_confidence)
 
 
 def _features(rows: Evidence, relations: Sequence[Any], with_confidence: bool) -> np.ndarray:
