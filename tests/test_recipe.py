@@ -97,6 +97,12 @@ def test_a_changed_file_is_a_changed_key(recipe: Path, tmp_path: Path) -> None:
     assert run_recipe(read_recipe(recipe, settings)).cached == ()
 
 
+def test_a_setting_can_name_the_run_s_folder(recipe: Path, tmp_path: Path) -> None:
+    result = run_recipe(read_recipe(recipe, ["source.word='{folder}/x'", f"folder={tmp_path / 'other'}"]))
+    assert (tmp_path / "other" / "source" / "text").read_text() == f"{tmp_path / 'other'}/x"
+    assert result.numbers["n"]["length"] == len(f"{tmp_path / 'other'}/x")
+
+
 def test_an_interrupted_stage_goes_on_only_with_resume_and_is_kept_otherwise(
     recipe: Path, tmp_path: Path
 ) -> None:

@@ -133,6 +133,8 @@ class RunResult:
 def read_recipe(path: str | Path, assignments: Sequence[str] = ()) -> Recipe:
     """Read a recipe file and check it whole, before anything runs.
 
+    "{folder}" in a setting stands for the run's folder.
+
     Args:
         assignments: "stage.key=value" settings that replace the file's; "folder=PATH" and "name=..." too.
 
@@ -150,9 +152,19 @@ def read_recipe(path: str | Path, assignments: Sequence[str] = ()) -> Recipe:
             f"the recipe has no stage {unknown[0]!r}", do=nearest(unknown[0], load_yaml(path)["stages"])
         )
     _check_keys(source, path)
+    source["stages"] = _with_folder(source["stages"], str(source["folder"]))
     stages = tuple(_plan(name, settings) for name, settings in source["stages"].items())
     _check_order(stages)
     return Recipe(name=str(source["name"]), folder=Path(source["folder"]), stages=stages, source=source)
+
+
+def _with_folder(value: Any, folder: str) -> Any:
+    """The settings with the run's folder for "{folder}", by which a stage names an earlier one's file."""
+    if isinstance(value, dict):
+        return {key: _with_folder(one, folder) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_with_folder(one, folder) for one in value]
+    return value.replace("{folder}", folder) if isinstance(value, str) else value
 
 
 def _check_keys(source: Mapping[str, Any], path: str | Path) -> None:
