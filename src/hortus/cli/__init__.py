@@ -42,6 +42,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "export": ("hortus.cli.export:export", "Write a model for transformers, onnxruntime or llama.cpp."),
     "prompts": ("hortus.cli.prompts:app", "List, render, check and write prompt templates."),
     "budget": ("hortus.cli.budget:app", "Plan a run from a budget; fit scaling laws; run ablations."),
+    "studio": ("hortus.cli.studio:studio", "Find the wording that works, in the browser; deploy it."),
     "retrieval": ("hortus.cli.retrieval:app", "Probe what a model knows; retrieve where it pays."),
     "topics": ("hortus.cli.topics:app", "Fit topic models and choose their number."),
     "affinity": ("hortus.cli.affinity:app", "Predict binding affinity from structures."),

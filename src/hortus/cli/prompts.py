@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["DataOptions", "app", "check", "list_templates", "new", "render"]
 
 app = cyclopts.App(name="prompts", help="List, render, check and write prompt templates.")
+app.command("hortus.cli.studio:predict", name="predict", help="Classify rows by a deployed prompt.")
 Json = Annotated[bool, Parameter(name="--json", negative=())]
 
 

@@ -40,7 +40,8 @@ def serve(
     Parameters
     ----------
     model
-        A folder or a hub id.
+        A folder or a hub id; or the JSON file of a prompt that hortus studio deployed, which is served as
+        a classifier: POST /classify.
     weights
         Keep the weights in fewer bits than the arithmetic; what that costs is measured and printed.
     measure
@@ -61,6 +62,10 @@ def serve(
     settings = config if config is not None else ServingConfig()
     if settings.token is None:
         settings = dataclasses.replace(settings, token=os.environ.get("HORTUS_TOKEN") or None)
+    if model.endswith(".json"):
+        from hortus.cli.studio import serve_app
+
+        return serve_app(Path(model), settings, device, dtype)
     folder = resolve_folder(model)
     opened = open_model(str(folder), device, dtype)
     if weights is not None:
