@@ -41,8 +41,8 @@ def distill(
         A YAML file with the sections `labelled` and `proof`: finetune both models on these tasks, and print
         what was kept and what was won.
     on_device
-        The folder of the npm package onnxruntime-web: of a classifier (--task classify) also write page/,
-        which runs teacher and student in a browser, and measure it.
+        The folder of the npm package onnxruntime-web: with --task classify or answer also write page/, which
+        runs teacher and student in a browser, and measure it.
     resume
         Go on from the last good checkpoint.
     json
@@ -53,8 +53,8 @@ def distill(
     from hortus.distillation import distill as train
 
     settings = config if config is not None else DistillationConfig()
-    if on_device is not None and settings.task != "classify":
-        raise ConfigError(f"--on-device with task={settings.task}", allowed="--task classify")
+    if on_device is not None and settings.task not in ("classify", "answer"):
+        raise ConfigError(f"--on-device with task={settings.task}", allowed="--task classify or answer")
     if on_device is not None:
         from hortus.distillation.on_device import runtime_files, study
 
@@ -79,9 +79,10 @@ def distill(
         from hortus.artifact import resolve_folder
         from hortus.objectives.rows import read_rows
 
-        column = settings.text_column
-        texts = [str(row[column]) for row in read_rows(data, settings, [column])[:50]]
-        table, lacking = study(resolve_folder(teacher), result.model, output / "page", on_device, texts)
+        columns = [settings.text_column] if settings.task == "classify" else ["question", "context"]
+        read = [[str(row[name]) for name in columns] for row in read_rows(data, settings, columns)[:50]]
+        inputs = read if settings.task == "answer" else [text for (text,) in read]
+        table, lacking = study(resolve_folder(teacher), result.model, output / "page", on_device, inputs)
         numbers["on_device"] = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
         if lacking:
             print(lacking, file=sys.stderr)

@@ -1,52 +1,36 @@
 """Teacher and student in a browser: int8 ONNX, a static page, and what it measures (DistilBERT, section 4).
 
-FOLDER/teacher.onnx, student.onnx               int8 weights, made from the finetuned classifiers
+FOLDER/teacher.onnx, student.onnx               int8 weights, made from the finetuned models
 FOLDER/index.html, page.js, wordpiece.js        the page
 FOLDER/ort.*, ort-wasm-*                        onnxruntime-web, copied from where npm put it
-FOLDER/vocabulary.json, settings.json           the tokenizer, labels, length
+FOLDER/vocabulary.json, settings.json           the tokenizer, task, labels, length
 
 Any static server serves the folder; once the page says ready it needs none.
 """
 
 from __future__ import annotations
 
-import functools
-import http.server
 import importlib.resources
-import importlib.util
 import os
 import shutil
-import statistics
-import tempfile
-import threading
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from tokenizers.normalizers import BertNormalizer
+from tokenizers.pre_tokenizers import BertPreTokenizer
 
 from hortus.artifact import replacing_folder, write_json
+from hortus.distillation.browser import find_browser, measure_page
+from hortus.distillation.int8 import Int8Model, write_int8
 from hortus.errors import ConfigError, DeviceError
 from hortus.language import LanguageModel
-from hortus.language.export import export_onnx
-from hortus.registry import require
 from hortus.report import Table
 
-__all__ = [
-    "find_browser",
-    "int8_probabilities",
-    "measure_page",
-    "page_table",
-    "runtime_files",
-    "study",
-    "write_page",
-]
+__all__ = ["page_table", "runtime_files", "study", "write_page"]
 
 _RUNTIME = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
-_BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
-_REPEATS = 15
+_NAMES = ("teacher", "student")
 
 
 def write_page(
@@ -54,33 +38,35 @@ def write_page(
     student: LanguageModel,
     folder: Path,
     runtime: Sequence[Path],
-    example: str = "",
+    example: str | Sequence[str] = "",
 ) -> None:
     """Write the page and both models.
 
     Args:
         runtime: as `runtime_files` finds it; without it the page waits for those files.
-        example: a text that the page begins with.
+        example: a text, or a question and its context, that the page begins with.
 
     Raises:
-        ConfigError: not two classifiers with the same labels and a WordPiece tokenizer.
+        ConfigError: not two models with the same labels, a head that classifies or answers, and a WordPiece
+            tokenizer.
         DeviceError: onnxruntime is not installed.
     """
     configs = [model.network.config for model in (teacher, student)]
-    if any(getattr(config, "head", None) != "classify" for config in configs):
-        raise ConfigError("the page classifies", allowed="two models with the head classify")
+    heads = {getattr(config, "head", None) for config in configs}
+    if heads not in ({"classify"}, {"answer"}):
+        raise ConfigError("the page classifies or answers", allowed="two models with one of these heads")
     if configs[0].labels != configs[1].labels:
         raise ConfigError(f"the student's labels are {', '.join(configs[1].labels)}", allowed="the teacher's")
     settings, words = _tokenizer(student)
     with replacing_folder(folder) as place:
-        for name, model in (("teacher", teacher), ("student", student)):
-            _write_int8(model, place / f"{name}.onnx")
+        for name, model in zip(_NAMES, (teacher, student), strict=True):
+            write_int8(model, place / f"{name}.onnx")
         for file in runtime:
             shutil.copyfile(file, place / file.name)
         for source in importlib.resources.files("hortus.distillation").joinpath("page").iterdir():
             (place / source.name).write_bytes(source.read_bytes())
         write_json(place / "vocabulary.json", words)
-        own = {"labels": list(configs[0].labels), "example": example}
+        own = {"task": configs[0].head, "labels": list(configs[0].labels), "example": example}
         write_json(place / "settings.json", settings | own)
 
 
@@ -107,11 +93,18 @@ def runtime_files(named: Path | None = None) -> list[Path]:
 def _tokenizer(model: LanguageModel) -> tuple[dict[str, Any], dict[str, int]]:
     """What wordpiece.js needs of the tokenizer, and its words."""
     content, tokenizer = model.tokenizer.to_json(), model.tokenizer
-    kinds = content["model"].get("type"), (content.get("normalizer") or {}).get("type")
-    if kinds != ("WordPiece", "BertNormalizer"):
-        raise ConfigError(f"a tokenizer of the kind {kinds[0]}", allowed="BERT's WordPiece, for the page")
+    normalizer = content.get("normalizer") or {}
+    if (content["model"].get("type"), normalizer.get("type")) != ("WordPiece", "BertNormalizer"):
+        kind = content["model"].get("type")
+        raise ConfigError(f"a tokenizer of the kind {kind}", allowed="BERT's WordPiece, for the page")
+    lowercase, accents = bool(normalizer.get("lowercase")), normalizer.get("strip_accents")
+    removed, punctuation = _characters(BertNormalizer(**{n: v for n, v in normalizer.items() if n != "type"}))
     settings = {
-        "lowercase": bool(content["normalizer"].get("lowercase")),
+        "removed": removed,
+        "punctuation": punctuation,
+        "split_chinese": normalizer.get("handle_chinese_chars", True),
+        "strip_accents": lowercase if accents is None else accents,
+        "lowercase": lowercase,
         "prefix": content["model"]["continuing_subword_prefix"],
         "longest_word": content["model"]["max_input_chars_per_word"],
         "cls": tokenizer.cls_id,
@@ -122,112 +115,22 @@ def _tokenizer(model: LanguageModel) -> tuple[dict[str, Any], dict[str, int]]:
     return settings, content["model"]["vocab"]
 
 
-def _write_int8(model: LanguageModel, path: Path) -> None:
-    """Export, then weights of products and embeddings to int8 (onnxruntime's dynamic quantization)."""
-    quantization = require("onnxruntime.quantization", extra="export")
-    with tempfile.TemporaryDirectory() as folder:
-        export_onnx(model, Path(folder) / "whole")
-        whole = Path(folder) / "whole" / "model.onnx"
-        # Seven bits: sums of eight-bit products saturate on processors without VNNI, and not in the browser.
-        kind = quantization.QuantType.QInt8
-        quantization.quantize_dynamic(whole, path, weight_type=kind, reduce_range=True)
+def _characters(normalizer: BertNormalizer) -> tuple[str, str]:
+    """What the tokenizer removes and what it splits off: browsers have another version of Unicode."""
+    codes = [*range(0xD800), *range(0xE000, 0x20000), *range(0xE0000, 0xE0200)]
+    removed = "".join(chr(code) for code in codes if not normalizer.normalize_str(chr(code)))
+    pieces = BertPreTokenizer().pre_tokenize_str(" ".join(f"a{chr(code)}" for code in codes))
+    return removed, "".join(sorted({piece for piece, _ in pieces if len(piece) == 1} - {"a"}))
 
 
-def int8_probabilities(folder: Path, name: str, rows: Sequence[Sequence[int]]) -> tuple[np.ndarray, float]:
-    """What onnxruntime on one thread says of token ids, and its median milliseconds for a row.
-
-    Args:
-        folder: as `write_page` leaves it.
-        name: "teacher" or "student".
-    """
-    onnxruntime = require("onnxruntime", extra="export")
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.log_severity_level = 1, 3
-    session = onnxruntime.InferenceSession(str(folder / f"{name}.onnx"), options)
-    results, taken = [], []
-    for row in rows:
-        ids = np.array([row], dtype=np.int64)
-        began = time.perf_counter()
-        (logits,) = session.run(None, {"input_ids": ids, "attention_mask": np.ones_like(ids)})
-        taken.append(1000 * (time.perf_counter() - began))
-        weights = np.exp(logits[0] - logits[0].max())
-        results.append(weights / weights.sum())
-    return np.array(results), statistics.median(taken)
-
-
-def find_browser() -> str | None:
-    """The path of an installed Chromium, or None."""
-    return next((path for name in _BROWSERS if (path := shutil.which(name))), None)
-
-
-@contextmanager
-def _served(folder: Path) -> Iterator[str]:
-    """The folder behind a static server on this machine."""
-
-    class Silent(http.server.SimpleHTTPRequestHandler):
-        extensions_map = {
-            **http.server.SimpleHTTPRequestHandler.extensions_map,
-            ".mjs": "text/javascript",
-            ".wasm": "application/wasm",
-        }
-
-        def log_message(self, format: str, *values: Any) -> None:
-            pass
-
-    server = http.server.ThreadingHTTPServer(
-        ("127.0.0.1", 0), functools.partial(Silent, directory=str(folder))
-    )
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/index.html"
-    finally:
-        server.shutdown()
-        server.server_close()
-
-
-def measure_page(
-    folder: Path, texts: Sequence[str], browser: str
-) -> tuple[dict[str, dict[str, float]], dict[str, list[dict[str, Any]]]]:
-    """Open the page in Chromium, take it off the network once it is ready, then classify and time.
-
-    Args:
-        browser: path of the executable.
-
-    Returns:
-        By model {bytes, load, latency, memory} (milliseconds and bytes), and its answers {label,
-        probabilities, ids} to the texts.
-
-    Raises:
-        DeviceError: Playwright is not installed, or the page does not load.
-    """
-    playwright = require("playwright.sync_api", extra="dev")
-    figures: dict[str, dict[str, float]] = {}
-    answers: dict[str, list[dict[str, Any]]] = {}
-    with playwright.sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path=browser, args=["--no-sandbox"])
-        for name in ("teacher", "student"):
-            context = chromium.new_context()
-            page = context.new_page()
-            with _served(folder) as address:
-                page.goto(f"{address}?only={name}")
-                if not page.evaluate("window.ready"):
-                    raise DeviceError(f"{name}: {page.text_content('#state')}", do="write the page again")
-            context.set_offline(True)  # and the server has ended
-            answers |= page.evaluate("texts => window.classify(texts)", list(texts))
-            figures |= page.evaluate("window.measure()")
-            context.close()
-        chromium.close()
-    return figures, answers
-
-
-def page_table(folder: Path, figures: dict[str, dict[str, float]], tokens: int) -> Table:
+def page_table(models: dict[str, Int8Model], folder: Path, figures: dict[str, Any], tokens: int) -> Table:
     """The study's table: sizes, and times in the browser and on one thread of the processor."""
     rows = []
-    for name in ("teacher", "student"):
-        _, native = int8_probabilities(folder, name, [[5] * tokens] * _REPEATS)
+    for name, model in models.items():
         size = (folder / f"{name}.onnx").stat().st_size
         one = figures.get(name, {})
         memory = one["memory"] / 1e6 if one else None
+        native = model.milliseconds(tokens)
         rows.append([name, size / 1e6, one.get("load"), memory, one.get("latency"), native])
     columns = ["model", "file, MB", "load in Chromium, ms", "memory of the runtime, MB"]
     columns += [f"one text of {tokens} tokens in Chromium, ms", "the same in onnxruntime, one thread, ms"]
@@ -235,14 +138,15 @@ def page_table(folder: Path, figures: dict[str, dict[str, float]], tokens: int) 
 
 
 def study(
-    teacher: Path, student: Path, folder: Path, runtime: Path | None, texts: Sequence[str]
+    teacher: Path, student: Path, folder: Path, runtime: Path | None, inputs: Sequence[str | Sequence[str]]
 ) -> tuple[Table, str]:
-    """Write the page for two finetuned classifiers and measure it, as far as what is installed allows.
+    """Write the page for two finetuned models and measure it, as far as what is installed allows.
 
     Args:
         teacher, student: their folders.
         runtime: as `runtime_files` takes it.
-        texts: the first is what the page begins with; browser and Python must give all the same labels.
+        inputs: texts, or pairs of question and context; the first is what the page begins with. Browser and
+            Python must say the same of all.
 
     Returns:
         The table, and what its empty columns lack, or "".
@@ -251,23 +155,24 @@ def study(
         ConfigError, DeviceError: as `write_page` and `measure_page`.
     """
     opened = [LanguageModel.load(place, device="cpu", dtype="float32") for place in (teacher, student)]
-    browser, tokens, lacking = find_browser(), opened[1].max_length, ""
-    files: list[Path] = []
+    files, browser, lacking = [], "", ""
     try:
-        files = runtime_files(runtime)
+        files, browser = runtime_files(runtime), find_browser()
     except DeviceError as error:
-        lacking = str(error)
-    write_page(opened[0], opened[1], folder, files, texts[0])
-    if not lacking and browser is None:
-        lacking = f"no browser is installed: none of {', '.join(_BROWSERS)}"
-    if not lacking and importlib.util.find_spec("playwright") is None:
-        lacking = "Playwright is not installed: pip install playwright"
-    if lacking or browser is None:
-        return page_table(folder, {}, tokens), f"Not measured in a browser: {lacking}"
-    figures, answers = measure_page(folder, texts, browser)
-    labels = opened[0].network.config.labels
-    for name, found in answers.items():
-        native, _ = int8_probabilities(folder, name, [one["ids"] for one in found])
-        if [one["label"] for one in found] != [labels[index] for index in native.argmax(1)]:
-            raise DeviceError(f"{name}: the browser's labels differ from Python's", do="please report this")
-    return page_table(folder, figures, tokens), ""
+        lacking = f"Not measured in a browser: {error}"
+    write_page(opened[0], opened[1], folder, files, inputs[0])
+    models = {
+        name: Int8Model(folder / f"{name}.onnx", model) for name, model in zip(_NAMES, opened, strict=True)
+    }
+    figures: dict[str, Any] = {}
+    if not lacking:
+        figures, answers = measure_page(folder, inputs, browser)
+        for name, found in answers.items():
+            said = [_said(models[name], one) for one in inputs]
+            if [one["answer"] for one in found] != said:
+                raise DeviceError(f"{name}: the browser's answers differ from Python's", do="report this")
+    return page_table(models, folder, figures, opened[1].max_length), lacking
+
+
+def _said(model: Int8Model, one: str | Sequence[str]) -> str:
+    return model.classify(one) if isinstance(one, str) else model.answer(*one).text

@@ -14,7 +14,7 @@ import torch
 from hortus.language.states import hidden_states
 from hortus.tokenizer import Window
 
-__all__ = ["Answer", "Filling", "Label", "answer_windows", "fill_masks", "label_texts"]
+__all__ = ["Answer", "Filling", "Label", "answer_windows", "best_span", "fill_masks", "label_texts"]
 
 _LONGEST_ANSWER = 30  # tokens
 
@@ -110,14 +110,14 @@ def answer_windows(
         logits = network.head(hidden).float().cpu().numpy()  # (B, T, 2)
         for place, index in enumerate(batch):
             owner, window = flat[index]
-            start, end, probability = _best_span(logits[place, : len(window.spans)], window)
+            start, end, probability = best_span(logits[place, : len(window.spans)], window)
             if probability > best[owner].probability:
                 best[owner] = Answer(contexts[owner][start:end], probability, start, end)
     return best
 
 
-def _best_span(logits: np.ndarray, window: Window) -> tuple[int, int, float]:
-    """First and last character of the likeliest span of a window, and its probability."""
+def best_span(logits: np.ndarray, window: Window) -> tuple[int, int, float]:
+    """First and last character of the likeliest span of a window of (T, 2) logits, and its probability."""
     inside = np.array([span is not None for span in window.spans])
     if not inside.any():
         return 0, 0, 0.0

@@ -1,6 +1,6 @@
-// Classifies texts with the teacher's and the student's int8 networks in onnxruntime-web, on one thread.
-// `?only=student` loads one of them, so that its memory can be told. For scripts: `window.classify(texts)`
-// and `window.measure()`, after `window.ready`.
+// Asks the teacher's and the student's int8 networks in onnxruntime-web, on one thread: for the label of a
+// text, or for the stretch of a context that answers a question. `?only=student` loads one of them, so that
+// its memory can be told. For scripts: `window.ask(inputs)` and `window.measure()`, after `window.ready`.
 
 import { WordPiece } from "./wordpiece.js";
 
@@ -15,6 +15,7 @@ WebAssembly.Memory = new Proxy(Memory, {
 });
 
 const REPEATS = 15;
+const LONGEST_ANSWER = 30; // tokens
 const only = new URLSearchParams(location.search).get("only");
 const element = (id) => document.getElementById(id);
 const models = {};
@@ -33,7 +34,8 @@ async function load() {
     const session = await ort.InferenceSession.create(bytes, { executionProviders: ["wasm"] });
     models[name] = { session, bytes: bytes.length, load: performance.now() - began };
   }
-  element("text").value = settings.example;
+  [element("text").value, element("context").value] = [].concat(settings.example, "");
+  element("pair").hidden = settings.task === "classify";
   element("state").textContent = "ready";
   element("ask").disabled = element("time").disabled = false;
 }
@@ -42,25 +44,55 @@ async function getJson(name) {
   return (await fetch(name)).json();
 }
 
-async function run(name, ids) {
+async function logits(name, ids) {
   const numbers = (values) => new ort.Tensor("int64", BigInt64Array.from(values, BigInt), [1, ids.length]);
   const feeds = { input_ids: numbers(ids), attention_mask: numbers(ids.map(() => 1)) };
-  const logits = (await models[name].session.run(feeds)).logits.data;
-  const weights = Array.from(logits, (value) => Math.exp(value - Math.max(...logits)));
+  return Array.from((await models[name].session.run(feeds)).logits.data);
+}
+
+function softmax(values) {
+  const largest = Math.max(...values);
+  const weights = values.map((value) => Math.exp(value - largest));
   const sum = weights.reduce((a, b) => a + b);
   return weights.map((weight) => weight / sum);
 }
 
-// Texts -> {name of a model: [{label, probabilities, ids}]}.
-async function classify(texts) {
+async function classify(name, text) {
+  const ids = tokenizer.encode(text);
+  const probabilities = softmax(await logits(name, ids));
+  const probability = Math.max(...probabilities);
+  return { answer: settings.labels[probabilities.indexOf(probability)], probability, probabilities, ids };
+}
+
+// The likeliest first and last token of all windows, each among the context's tokens of its window.
+async function answer(name, [question, context]) {
+  const characters = Array.from(context);
+  let best = { answer: "", probability: 0, start: 0, end: 0, ids: [] };
+  for (const { ids, spans } of tokenizer.windows(question, context)) {
+    const flat = await logits(name, ids);
+    const [firsts, lasts] = [0, 1].map((side) =>
+      softmax(spans.map((span, token) => (span ? flat[2 * token + side] : -Infinity))),
+    );
+    for (let first = 0; first < ids.length; first++) {
+      if (!spans[first]) continue;
+      for (let last = first; last < Math.min(ids.length, first + LONGEST_ANSWER) && spans[last]; last++) {
+        const probability = firsts[first] * lasts[last];
+        if (probability <= best.probability) continue;
+        const [start, end] = [spans[first][0], spans[last][1]];
+        best = { answer: characters.slice(start, end).join(""), probability, start, end, ids };
+      }
+    }
+  }
+  return best;
+}
+
+// Texts, or pairs of question and context -> {name of a model: [{answer, probability, ids, ...}]}.
+async function ask(inputs) {
   const results = {};
   for (const name of Object.keys(models)) {
     results[name] = [];
-    for (const text of texts) {
-      const ids = tokenizer.encode(text);
-      const probabilities = await run(name, ids);
-      const label = settings.labels[probabilities.indexOf(Math.max(...probabilities))];
-      results[name].push({ label, probabilities, ids });
+    for (const input of inputs) {
+      results[name].push(await (settings.task === "classify" ? classify : answer)(name, input));
     }
   }
   return results;
@@ -74,7 +106,7 @@ async function measure() {
     const taken = [];
     for (let round = 0; round <= REPEATS; round++) {
       const began = performance.now();
-      await run(name, ids);
+      await logits(name, ids);
       if (round) taken.push(performance.now() - began);
     }
     const latency = taken.sort((a, b) => a - b)[Math.floor(REPEATS / 2)];
@@ -91,13 +123,20 @@ function row(cells, tag) {
 }
 
 element("ask").addEventListener("click", async () => {
-  const results = await classify([element("text").value]);
-  const shown = Object.entries(results).map(([name, [answer]]) => {
+  const text = element("text").value;
+  const input = settings.task === "classify" ? text : [text, element("context").value];
+  const show = (text) => {
     const line = document.createElement("p");
-    line.textContent = `${name}: ${answer.label} (${Math.max(...answer.probabilities).toFixed(3)})`;
+    line.textContent = text;
     return line;
-  });
-  element("answers").replaceChildren(...shown);
+  };
+  try {
+    const results = Object.entries(await ask([input]));
+    const said = ([name, [one]]) => show(`${name}: ${one.answer} (${one.probability.toFixed(3)})`);
+    element("answers").replaceChildren(...results.map(said));
+  } catch (error) {
+    element("answers").replaceChildren(show(error.message));
+  }
 });
 
 element("time").addEventListener("click", async () => {
@@ -108,7 +147,7 @@ element("time").addEventListener("click", async () => {
   element("table").tBodies[0].replaceChildren(...lines);
 });
 
-window.classify = classify;
+window.ask = ask;
 window.measure = measure;
 window.ready = load().then(
   () => true,
