@@ -18,7 +18,6 @@ from hortus.language import LanguageModel
 from hortus.language.encoders import Answer, best_span
 from hortus.language.export import export_onnx
 from hortus.registry import require
-from hortus.tokenizer import joined, windows_of_pair
 
 __all__ = ["Int8Model", "write_int8"]
 
@@ -82,8 +81,9 @@ class Int8Model:
     def probabilities(self, text: str) -> np.ndarray:
         """(C,) of the classes; a text that is too long is cut."""
         model = self._model
-        ids, _ = joined(model.tokenizer, model.tokenizer.encode(text)[: model.max_length - 2])
-        logits = self.logits(ids)
+        cls_id, sep_id = model.tokenizer.cls_id, model.tokenizer.sep_id
+        assert cls_id is not None and sep_id is not None  # the page was written for them
+        logits = self.logits([cls_id, *model.tokenizer.encode(text)[: model.max_length - 2], sep_id])
         weights: np.ndarray = np.exp(logits - logits.max())
         return weights / weights.sum()
 
@@ -94,11 +94,8 @@ class Int8Model:
 
     def answer(self, question: str, context: str) -> Answer:
         """The stretch of the context that answers the question, as `LanguageModel.answer` chooses it."""
-        model = self._model
         best = Answer("", 0.0, 0, 0)
-        length = model.max_length
-        stride = min(128, length // 4)
-        for window in windows_of_pair(model.tokenizer, question, context, max_length=length, stride=stride):
+        for window in self._model.windows(question, context):
             start, end, probability = best_span(self.logits(window.input_ids), window)
             if probability > best.probability:
                 best = Answer(context[start:end], probability, start, end)

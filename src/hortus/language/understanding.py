@@ -9,7 +9,7 @@ from hortus.errors import ArtifactError, ConfigError, DataError
 from hortus.language.batching import as_texts
 from hortus.language.encoders import Answer, Filling, Label, answer_windows, fill_masks, label_texts
 from hortus.language.opened import OpenedModel
-from hortus.tokenizer import joined, windows_of_pair
+from hortus.tokenizer import Window, joined, windows_of_pair
 
 __all__ = ["Understanding"]
 
@@ -141,13 +141,18 @@ class Understanding(OpenedModel):
         questions, contexts = as_texts(question, what="question"), as_texts(context, what="context")
         if len(questions) != len(contexts):
             raise DataError(f"{len(questions)} questions and {len(contexts)} contexts", allowed="as many")
-        overlap = min(stride, self.max_length // 4)
-        cut = [
-            windows_of_pair(self.tokenizer, one, text, max_length=self.max_length, stride=overlap)
-            for one, text in zip(questions, contexts, strict=True)
-        ]
+        cut = [self.windows(one, text, stride) for one, text in zip(questions, contexts, strict=True)]
         answers = answer_windows(self.network, contexts, cut, self._pad_id, progress)
         return answers[0] if isinstance(question, str) else answers
+
+    def windows(self, question: str, context: str, stride: int = 128) -> list[Window]:
+        """What is read to answer: the question with each stretch of the context.
+
+        Raises:
+            DataError: a question that leaves no room.
+        """
+        overlap = min(stride, self.max_length // 4)
+        return windows_of_pair(self.tokenizer, question, context, max_length=self.max_length, stride=overlap)
 
     def _framed(
         self,
