@@ -72,21 +72,31 @@ def make_studio(tmp_path: Path, entry: ModelEntry) -> Iterator[Callable[..., Stu
         studio.close()
 
 
-@pytest.fixture
-def studio(make_studio: Callable[..., Studio]) -> Studio:
-    return make_studio()
+@pytest.fixture(scope="module")
+def studio(tmp_path_factory: pytest.TempPathFactory, entry: ModelEntry) -> Iterator[Studio]:
+    folder = tmp_path_factory.mktemp("home")
+    studio = Studio(StudioConfig(folder=folder / "studio", runs=folder / "runs"))
+    studio.models.add(entry)
+    yield studio
+    studio.close()
 
 
-@pytest.fixture
-def project(studio: Studio, tmp_path: Path) -> str:
+def new_project(studio: Studio) -> str:
     """A project with 120 rows of four topics."""
-    path = write_jsonl(tmp_path / "news.jsonl", rows_of(120))
+    path = studio.config.folder / "news.jsonl"
+    if not path.exists():
+        write_jsonl(path, rows_of(120))
     created = studio.create("News")["id"]
     studio.open_data(created, DataSource(source=str(path)))
     return str(created)
 
 
 @pytest.fixture
+def project(studio: Studio) -> str:
+    return new_project(studio)
+
+
+@pytest.fixture(scope="module")
 def client(studio: Studio) -> Iterator[TestClient]:
     """A browser's client: cookie and Origin."""
     app = create_app(studio, TOKEN)
@@ -106,12 +116,12 @@ GRID = {
 }
 
 
-def wait_for(client: TestClient, project: str, run: str, seconds: float = 60.0) -> dict[str, Any]:
+def wait_for(client: TestClient, project: str, run: str, seconds: float = 240.0) -> dict[str, Any]:
     """The run once it has ended."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         found = client.get(f"/api/projects/{project}/runs/{run}").json()
         if found["state"] not in ("waiting", "running"):
             return found
-        time.sleep(0.02)
+        time.sleep(0.1)
     raise AssertionError("the run did not end")
