@@ -66,8 +66,8 @@ def tiny_model(folder: Path) -> Path:
 
 
 @contextmanager
-def hortus_process(*arguments: str | Path, ready: str) -> Iterator[re.Match[str]]:
-    """Run `hortus ...` until the block ends; gives the match of `ready` in what it prints."""
+def hortus_process(*arguments: str | Path, ready: str, folder: Path) -> Iterator[re.Match[str]]:
+    """Run `hortus ...` in the folder until the block ends; gives the match of `ready` in what it prints."""
     command = [sys.executable, "-c", "from hortus.cli import main; main()", *map(str, arguments)]
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     pipe = subprocess.PIPE

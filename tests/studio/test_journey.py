@@ -48,15 +48,9 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     folder = tmp_path_factory.mktemp("studio")
     model, data = tiny_model(folder / "model"), news(folder / "agnews.csv")
-    arguments = ["studio", "--model", model, "--folder", folder / "kept", "--port", "0"]
-    with hortus_process(*arguments, ready=STUDIO_READY) as found:
-        yield {
-            "link": found[0],
-            "port": found["port"],
-            "folder": folder / "kept",
-            "data": data,
-            **found.groupdict(),
-        }
+    arguments = ["studio", "--model", model, "--folder", "studio", "--port", "0"]
+    with hortus_process(*arguments, ready=STUDIO_READY, folder=folder) as found:
+        yield {"link": found[0], "folder": folder, "data": data}
 
 
 def test_the_whole_journey(studio: dict[str, Any], pictures: Path) -> None:
@@ -104,6 +98,7 @@ def set_up(page: Any, keep: Callable[[str], object]) -> None:
     page.get_by_label("Field of the right answer").select_option("label")
     page.get_by_label("Wording of Sci/Tech").fill("Science")
     assert page.get_by_label(re.compile("^Wording of")).count() == 4
+    page.get_by_label("Choices are compared by").select_option("beyond_prior")
     keep("task")
 
 
@@ -122,6 +117,7 @@ def vary(page: Any, keep: Callable[[str], object]) -> None:
     page.get_by_role("textbox", name="Template").fill(TEMPLATE)
     page.get_by_text("27 prompts × 20 rows").wait_for()
     page.get_by_text("checked", exact=True).wait_for()
+    page.get_by_role("main").evaluate("main => (main.scrollTop = 0)")
     keep("variations")
     page.get_by_role("button", name="Try all of them").click()
 
@@ -200,9 +196,9 @@ def deploy(page: Any, keep: Callable[[str], object]) -> None:
 
 
 def classify_over_http(studio: dict[str, Any]) -> None:
-    app = studio["folder"] / "apps" / "topic.json"
+    arguments = ["serve", "studio/apps/topic.json", "--port", "0"]
     body = json.dumps({"rows": [{"text": "Shares fell after the profit warning."}]}).encode()
-    with hortus_process("serve", app, "--port", "0", ready=r"(http://127\.0\.0\.1:\d+)") as found:
+    with hortus_process(*arguments, ready=r"(http://127\.0\.0\.1:\d+)", folder=studio["folder"]) as found:
         request = urllib.request.Request(f"{found[1]}/classify", body, {"content-type": "application/json"})
         with urllib.request.urlopen(request, timeout=60) as response:
             (answer,) = json.load(response)["answers"]

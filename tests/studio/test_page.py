@@ -45,11 +45,11 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         "--model",
         tiny_model(folder / "model"),
         "--folder",
-        folder / "kept",
+        "studio",
         "--port",
         "0",
     ]
-    with hortus_process(*arguments, ready=STUDIO_READY) as found:
+    with hortus_process(*arguments, ready=STUDIO_READY, folder=folder) as found:
         yield found
 
 
