@@ -20,6 +20,7 @@ KINDS: dict[str, str] = {
     "bloom": "hortus.language.model:LanguageModel.load",
     "distilbert": "hortus.language.model:LanguageModel.load",
     "hacnet": "hortus.affinity.model:HACNet.load",
+    "hortus_decoder": "hortus.language.model:LanguageModel.load",
     "lda": "hortus.topics.lda:LatentDirichletAllocation.load",
     "t5": "hortus.language.model:LanguageModel.load",
     "vcnet": "hortus.counterfactual.storage:load",

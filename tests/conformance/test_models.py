@@ -31,6 +31,20 @@ SHAPES: dict[str, dict[str, Any]] = {
         "hidden_dim": 40,
         "initializer_range": 0.2,
     },
+    # Grouped heads, rotary positions, a gate and norms on both sides: all that BLOOM has not.
+    "hortus_decoder": {
+        "model_type": "hortus_decoder",
+        "vocab_size": 50,
+        "hidden_size": 24,
+        "num_layers": 2,
+        "num_heads": 6,
+        "num_kv_heads": 2,
+        "position": "rotary",
+        "activation": "swiglu",
+        "embedding_norm": False,
+        "norm_placement": "sandwich",
+        "initializer_range": 0.2,
+    },
     "t5": {
         "model_type": "t5",
         "vocab_size": 50,

@@ -24,6 +24,7 @@ FAMILIES: dict[str, str] = {
     "bert": "hortus.models.bert:FAMILY",
     "bloom": "hortus.models.bloom:FAMILY",
     "distilbert": "hortus.models.distilbert:FAMILY",
+    "hortus_decoder": "hortus.models.decoder:FAMILY",
     "t5": "hortus.models.t5:FAMILY",
 }
 

@@ -4,7 +4,9 @@
         model.safetensors       trainable weights and buffers, by the network's own names
         optimizer.safetensors   optimizer state, "<index of the parameter>.<name>"
         state.json              counters, random state, position in the data, settings
-        manifest.json           step, validation metric, size and SHA-256 of the other three
+        manifest.json           step, validation metric, size and SHA-256 of the others
+
+Many processes write folders model/ and optimizer/ of pieces instead: see `hortus.training.shards`.
 
 A checkpoint is written under a temporary name and renamed when its bytes are on the disk. Which one is the
 latest or the best is read from the manifests, so there is no pointer file that could be torn.
@@ -41,7 +43,8 @@ __all__ = [
     "list_checkpoints",
 ]
 
-_FILES = ("model.safetensors", "optimizer.safetensors", "state.json")
+_WHOLE = ("model.safetensors", "optimizer.safetensors")
+_FILES = (*_WHOLE, "state.json")
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -77,8 +80,8 @@ class Checkpoint:
         Raises:
             ArtifactError: a file is missing, cut short or changed; the message names it.
         """
-        for name in _FILES:
-            path, expected = self.folder / name, self.files[name]
+        for name, expected in self.files.items():
+            path = self.folder / name
             found = path.stat().st_size if path.is_file() else None
             if found is None:
                 raise _corrupt(path, "is missing")
@@ -87,15 +90,33 @@ class Checkpoint:
             if _sha256(path) != expected["sha256"]:
                 raise _corrupt(path, "does not have the checksum it was written with")
 
+    @property
+    def whole(self) -> bool:
+        """Whether one process wrote it, in one file each."""
+        return all(name in self.files for name in _WHOLE)
+
     def weights(self) -> dict[str, Tensor]:
         """Trainable weights and buffers by name."""
-        return load_file(self.folder / "model.safetensors")
+        return self._tensors("model")
+
+    def optimizer(self) -> dict[str, Tensor]:
+        """Optimizer state as "<index of the parameter>.<name>"."""
+        return self._tensors("optimizer")
+
+    def _tensors(self, kind: str) -> dict[str, Tensor]:
+        if self.whole:
+            return load_file(self.folder / f"{kind}.safetensors")
+        from hortus.training.shards import read_shards
+
+        return read_shards(self.folder / kind)
+
+    def state(self) -> dict[str, Any]:
+        """Counters, random state, position in the data, settings."""
+        return dict(json.loads((self.folder / "state.json").read_text()))
 
     def read(self) -> Snapshot:
         """Read all of it. Call `verify` first."""
-        state = json.loads((self.folder / "state.json").read_text())
-        optimizer = load_file(self.folder / "optimizer.safetensors")
-        return Snapshot(self.step, self.weights(), optimizer, state, self.metric)
+        return Snapshot(self.step, self.weights(), self.optimizer(), self.state(), self.metric)
 
 
 def checkpoint_folder(folder: Path, step: int) -> Path:
@@ -110,7 +131,9 @@ def list_checkpoints(folder: Path) -> tuple[list[Checkpoint], dict[Path, Artifac
     for path in sorted(folder.glob("step-*")) if folder.is_dir() else []:
         try:
             manifest = json.loads((path / "manifest.json").read_text())
-            files = {name: manifest["files"][name] for name in _FILES}
+            files = manifest["files"]
+            if "state.json" not in files:
+                raise KeyError("state.json")
             found.append(Checkpoint(path, int(manifest["step"]), manifest["metric"], files))
         except (OSError, ValueError, KeyError, TypeError):
             broken[path] = _corrupt(path / "manifest.json", "is missing or not readable")
@@ -205,12 +228,20 @@ def _write_files(draft: Path, snapshot: Snapshot) -> dict[str, dict[str, Any]]:
     write_moment("state.json")
     (draft / "state.json").write_text(json.dumps(snapshot.state))
     write_moment("manifest.json")
-    files = {
-        name: {"bytes": (draft / name).stat().st_size, "sha256": _sha256(draft / name)} for name in _FILES
-    }
+    files = {name: describe_file(draft / name) for name in _FILES}
+    write_manifest(draft, files, snapshot)
+    return files
+
+
+def describe_file(path: Path) -> dict[str, Any]:
+    """What a manifest says of a file: its size and checksum."""
+    return {"bytes": path.stat().st_size, "sha256": _sha256(path)}
+
+
+def write_manifest(draft: Path, files: Mapping[str, Mapping[str, Any]], snapshot: Snapshot) -> None:
+    """Write manifest.json into the folder `draft`."""
     manifest = {"format": 1, "step": snapshot.step, "metric": snapshot.metric, "files": files}
     (draft / "manifest.json").write_text(json.dumps(manifest, indent=1))
-    return files
 
 
 def _sha256(path: Path) -> str:
@@ -291,10 +322,13 @@ class CheckpointWriter:
 
     def _write(self, snapshot: Snapshot) -> None:
         try:
-            write_checkpoint(self.folder, snapshot)
-            self._prune()
+            self._store(snapshot)
         except BaseException as error:
             self._error = error
+
+    def _store(self, snapshot: Snapshot) -> None:
+        write_checkpoint(self.folder, snapshot)
+        self._prune()
 
     def _prune(self) -> None:
         checkpoints, _ = list_checkpoints(self.folder)

@@ -77,6 +77,8 @@ class TrainingConfig:
     """Precision of matrix products; weights and optimizer state stay as the network has them."""
     compile: Literal["auto", "on", "off"] = "auto"
     """Compile the loss with torch.compile; auto does so when the expected run is long enough to repay it."""
+    tensor_parallel: int = 1
+    """Processes of a torchrun among which each matrix is divided; the others divide the batch."""
     seed: int = 42
     """Seed of dropout and of every other random choice during training."""
 
@@ -134,6 +136,7 @@ class TrainingConfig:
             "evaluate_every",
         )
         positive += ("patience", "checkpoint_every", "keep_checkpoints", "log_every", "max_nonfinite_steps")
+        positive += ("tensor_parallel",)
         for name in positive:
             value = getattr(self, name)
             if value is not None and not (value > 0 and math.isfinite(value)):

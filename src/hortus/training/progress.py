@@ -41,18 +41,26 @@ class Progress:
         steps: number of steps planned, None when unknown.
         quiet: say nothing on stderr.
         tensorboard: also write TensorBoard files.
+        write: False keeps the history in memory only, for all but the first of many processes.
 
     Raises:
         DeviceError: TensorBoard was asked for and is not installed.
     """
 
     def __init__(
-        self, folder: Path, *, steps: int | None = None, quiet: bool = False, tensorboard: bool = False
+        self,
+        folder: Path,
+        *,
+        steps: int | None = None,
+        quiet: bool = False,
+        tensorboard: bool = False,
+        write: bool = True,
     ) -> None:
         self.history: list[Record] = []
+        self._write = write
         self._path = folder / "metrics.jsonl"
         self._steps, self._quiet = steps, quiet
-        self._board_folder = folder / "tensorboard" if tensorboard else None
+        self._board_folder = folder / "tensorboard" if tensorboard and write else None
         self._board: Any = None
         self._bar: Any = None
         if tensorboard:
@@ -74,6 +82,8 @@ class Progress:
     def open(self, step: int) -> None:
         """Go on after `step`: later lines of an interrupted run are dropped, so none is doubled."""
         self.history = [record for record in read_metrics(self._path) if record["step"] <= step]
+        if not self._write:
+            return
         draft = self._path.with_suffix(".draft")
         draft.write_text("".join(json.dumps(record) + "\n" for record in self.history))
         draft.replace(self._path)
@@ -86,8 +96,9 @@ class Progress:
         """Append a record to the history, metrics.jsonl and TensorBoard, and show it."""
         record = {name: _plain(value) for name, value in record.items()}
         self.history.append(record)
-        with self._path.open("a") as file:
-            file.write(json.dumps(record) + "\n")
+        if self._write:
+            with self._path.open("a") as file:
+                file.write(json.dumps(record) + "\n")
         if self._board is not None:
             for name, value in record.items():
                 if isinstance(value, int | float) and name != "step":

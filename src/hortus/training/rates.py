@@ -26,6 +26,7 @@ class Rates:
         device, dtype: where and in which precision matrices are multiplied.
         flops_per_token: forward and backward.
         planned_samples: samples of the whole run, None when unknown.
+        devices: that share the work.
     """
 
     def __init__(
@@ -35,7 +36,9 @@ class Rates:
         dtype: torch.dtype,
         flops_per_token: float,
         planned_samples: int | None,
+        devices: int = 1,
     ) -> None:
+        self._devices = devices
         self._config, self._device, self._dtype = config, device, dtype
         self._flops_per_token, self._planned_samples = flops_per_token, planned_samples
         self._seconds_before = self._energy_before = 0.0
@@ -57,6 +60,11 @@ class Rates:
     def energy_kwh(self) -> float:
         """Energy estimate, that before a resume included."""
         return self._energy_before + self._meter.stop()
+
+    @property
+    def energy_source(self) -> str:
+        """How the energy is found."""
+        return self._meter.source
 
     def remaining_seconds(self, samples: int) -> float | None:
         """Time left at the mean speed so far, by samples and by max_minutes; None when neither is known."""
@@ -95,7 +103,7 @@ class Rates:
             numbers["tokens_per_second"] = window_tokens / elapsed
             if now - self._started > _PEAK_AFTER_SECONDS:
                 flops = self._flops_per_token * numbers["tokens_per_second"]
-                numbers["matmul_share"] = flops / self._peak_flops()
+                numbers["matmul_share"] = flops / (self._devices * self._peak_flops())
         numbers["eta_seconds"] = self.remaining_seconds(samples)
         numbers["memory_bytes"] = peak_memory_bytes(self._device)
         numbers["energy_kwh"] = self.energy_kwh

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,8 @@ from hortus.artifact import check_tensors
 from hortus.errors import ConfigError
 
 __all__ = ["copy_to_host", "load_optimizer", "load_weights", "optimizer_tensors", "trained_tensors"]
+
+Groups = list[dict[str, Any]]
 
 
 def copy_to_host(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -25,7 +25,7 @@ from hortus.errors import ConfigError
 from hortus.training import randomness
 from hortus.training.best import BestEvaluation
 from hortus.training.checkpoint import (
-    CheckpointWriter,
+    Checkpoint,
     Snapshot,
     checkpoint_folder,
     choose_checkpoint,
@@ -37,16 +37,11 @@ from hortus.training.guard import LossGuard, out_of_memory_named
 from hortus.training.interruption import INTERRUPTIONS, StopRequest, exclusive
 from hortus.training.optimizers import build_optimizer
 from hortus.training.progress import Progress, Record
+from hortus.training.ranks import join
 from hortus.training.rates import Rates
 from hortus.training.result import TrainingResult
 from hortus.training.schedules import learning_rate, planned_samples
-from hortus.training.state import (
-    copy_to_host,
-    load_optimizer,
-    load_weights,
-    optimizer_tensors,
-    trained_tensors,
-)
+from hortus.training.state import trained_tensors
 from hortus.training.sums import Sums
 from hortus.training.task import Batch, Data, Task
 from hortus.training.validation import validate
@@ -105,6 +100,7 @@ class Trainer:
         self.folder, self.callbacks, self._quiet = Path(folder), tuple(callbacks), quiet
         self.device = choose_device(config.device)
         self.dtype = choose_dtype(config.dtype, self.device)
+        self.ranks = join(config.tensor_parallel, self.device)
         self.step = self.samples = 0
 
     def train(self, *, resume: bool = False) -> TrainingResult:
@@ -120,20 +116,27 @@ class Trainer:
             ArtifactError: a checkpoint is corrupt and resume is False, or none of them is whole.
             DeviceError: the disk or the memory is full.
         """
-        config = self.config
+        config, ranks = self.config, self.ranks
         with ExitStack() as stack:
-            stack.enter_context(exclusive(self.folder))
+            if ranks.first:
+                stack.enter_context(exclusive(self.folder))
             stack.enter_context(randomness.preserved(self.device))
             stop = stack.enter_context(StopRequest(self.folder))
             self._progress = stack.enter_context(
-                Progress(self.folder, steps=config.steps, quiet=self._quiet, tensorboard=config.tensorboard)
+                Progress(
+                    self.folder,
+                    steps=config.steps,
+                    quiet=self._quiet or not ranks.first,
+                    tensorboard=config.tensorboard,
+                    write=ranks.first,
+                )
             )
             self._writer = stack.enter_context(
-                CheckpointWriter(self.folder / "checkpoints", config.keep_checkpoints, config.metric_goal)
+                ranks.open_writer(self.folder / "checkpoints", config.keep_checkpoints, config.metric_goal)
             )
-            self._prepare(resume)
+            self._prepare(resume or ranks.restarted(self.folder))
             self._call("start", {})
-            while (reason := self._reason_to_end(stop)) is None:
+            while (reason := ranks.end(self._reason_to_end(stop))) is None:
                 sums = self._accumulate()
                 if not sums.samples:
                     continue  # the epoch had just ended
@@ -150,32 +153,41 @@ class Trainer:
 
     def _prepare(self, resume: bool) -> None:
         config, task, say = self.config, self.task, self._progress.say
+        self.ranks.check(config, task)
         getattr(task, "to", task.network.to)(self.device)
         task.network.train()
+        self.ranks.spread(task.network, self.dtype)
         groups = task.parameter_groups(config.weight_decay)
         self._parameters: list[Tensor] = [parameter for group in groups for parameter in group["params"]]
         self._trained = trained_tensors(task.network, self._parameters)
+        groups = self.ranks.own(groups)
+        self._pieces: list[Tensor] = [piece for group in groups for piece in group["params"]]
         self._optimizer = build_optimizer(groups, config)
-        self._loss = CompiledLoss(task.loss, config.compile, self.device, say)
+        # Ranks that time themselves would not all decide to compile.
+        mode = "off" if config.compile == "auto" and self.ranks.size > 1 else config.compile
+        self._loss = CompiledLoss(task.loss, mode, self.device, say)
         self._guard = LossGuard(config.max_nonfinite_steps, config.spike_deviations, say)
         planned = planned_samples(config, getattr(self.data, "length", None))
         flops = getattr(task, "flops_per_token", 6.0 * sum(p.numel() for p in self._parameters))
-        self._rates = Rates(config, self.device, self.dtype, flops, planned)
-        self._windows = Windows(config, self.data, getattr(task, "rows", None))
+        self._rates = Rates(config, self.device, self.dtype, flops, planned, self.ranks.size)
+        self._windows = Windows(config, self.data, getattr(task, "rows", None), self.ranks.data_parts)
         self._best = BestEvaluation(config.metric, config.metric_goal)
         self._logged = Sums()
         self.step = self.samples = self._evaluated_at = self._saved_at = 0
-        checkpoint = choose_checkpoint(self._writer.folder, resume, say)
+        folder = self._writer.folder
+        checkpoint = self.ranks.choose(lambda: choose_checkpoint(folder, resume, say), folder)
+        self.ranks.begin(self.folder)
         if checkpoint is None:
             randomness.seed_all(config.seed)
             self._windows.start()
         else:
-            self._restore(checkpoint.read())
+            self._restore(checkpoint)
             say(f"resumed from {checkpoint.folder}")
         self._progress.open(self.step)
 
-    def _restore(self, snapshot: Snapshot) -> None:
-        state, earlier = snapshot.state, snapshot.state["config"]
+    def _restore(self, checkpoint: Checkpoint) -> None:
+        state = checkpoint.state()
+        earlier = state["config"]
         changes = self.config.changes_from(earlier)
         if "optimizer" in changes:
             raise ConfigError(
@@ -186,8 +198,8 @@ class Trainer:
         if changes:
             listed = ", ".join(f"{name} {then} -> {now}" for name, (then, now) in changes.items())
             self._progress.say(f"changed since the checkpoint: {listed}")
-        load_weights(self._trained, snapshot.weights, "the checkpoint")
-        load_optimizer(self._optimizer, snapshot.optimizer)
+        self.ranks.load_weights(self._trained, checkpoint)
+        self.ranks.load_optimizer(self._optimizer, self._parameters, checkpoint)
         self.step, self.samples = state["step"], state["samples"]
         self._saved_at, self._evaluated_at = self.step, state["evaluated_at"]
         self._best.load_state_dict(state["best"])
@@ -215,29 +227,32 @@ class Trainer:
     def _accumulate(self) -> Sums:
         """Add up the gradients of the summed loss over the micro-batches of one step."""
         sums = Sums()
+        self.ranks.seed(self.config.seed, self.step)
         for batch, samples in self._windows.micro_batches(self.samples):
             with out_of_memory_named(samples):
-                batch = self._to_device(batch)
+                batch = self._to_device(self.ranks.share(batch, samples))
                 loss, count, metrics = self._loss.run(batch, self._forward_and_backward, self._undo)
             sums.add(loss, count, metrics, batch, samples)
         return sums
 
     def _forward_and_backward(self, loss_of: Loss, batch: Batch) -> tuple[Tensor, Tensor, Any]:
         with self._autocast():
-            loss, count, metrics = loss_of(batch)
+            loss, count, metrics = self.ranks.weigh(loss_of(batch))
         loss.backward()
         return loss, count, metrics
 
     def _undo(self) -> None:
-        self._optimizer.zero_grad(set_to_none=True)
+        for tensor in (*self._parameters, *self._pieces):
+            tensor.grad = None
 
     def _update(self, sums: Sums) -> None:
         """Turn the summed gradient into the mean one, clip it, and take the step unless it is not finite."""
         config = self.config
         self.step += 1
         self.samples += sums.samples
-        gradients = [parameter.grad for parameter in self._parameters if parameter.grad is not None]
-        norm = torch.nn.utils.get_total_norm(gradients)
+        own_loss, sums = sums.loss, self.ranks.total(sums)
+        gradients = self.ranks.gradients(self._parameters, self._pieces)
+        norm = self.ranks.norm(self._parameters, gradients)
         # The only point at which the processor waits for the device: three numbers in one transfer.
         norm = norm.to(torch.promote_types(norm.dtype, torch.float32))
         numbers = [torch.as_tensor(number).to(norm) for number in (norm, sums.loss, sums.count)]
@@ -253,14 +268,15 @@ class Trainer:
             self._optimizer.step()
             self._logged.merge(sums)
         else:
+            self.ranks.watch(float(own_loss), self._progress.say)
             self._logged.merge(Sums(samples=sums.samples, tokens=sums.tokens))
-        self._optimizer.zero_grad(set_to_none=True)
+        self._undo()
         self._batch_samples = sums.samples
         self._loss.decide(self._rates.remaining_seconds(self.samples))
 
     def _set_learning_rate(self) -> None:
         decay_samples = self.config.decay_samples or self._rates.expected_samples(self.samples)
-        rate = learning_rate(self.config, self.samples, decay_samples)
+        rate = self.ranks.agree(learning_rate(self.config, self.samples, decay_samples))
         for group in self._optimizer.param_groups:
             group["lr"] = rate
 
@@ -284,6 +300,7 @@ class Trainer:
         record |= {"batch_samples": self._batch_samples, "skipped_steps": self._guard.skipped}
         record |= self._rates.measure(self.samples, sums.samples, sums.tokens)
         self._logged = Sums()
+        self.ranks.watch(record["loss"], self._progress.say)
         self._call("log", record)
         self._progress.record(record)
 
@@ -299,6 +316,7 @@ class Trainer:
             device=self.device,
             autocast=self._autocast,
             to_device=self._to_device,
+            ranks=self.ranks,
         )
         record = self._record() | sums.means("validation_")
         self._call("evaluate", record)
@@ -327,7 +345,7 @@ class Trainer:
             "energy_kwh": self._rates.energy_kwh,
             "config": to_mapping(self.config),
         }
-        weights, optimizer = copy_to_host(self._trained), copy_to_host(optimizer_tensors(self._optimizer))
+        weights, optimizer = self.ranks.snapshot(self._trained, self._optimizer, self._parameters)
         self._writer.submit(Snapshot(self.step, weights, optimizer, state, metric))
         self._saved_at = self.step
 
@@ -339,10 +357,11 @@ class Trainer:
         self._save()
         writer.wait()
         if self.validation is not None:
-            best = find_best(writer.folder, self.config.metric_goal)
+            goal = self.config.metric_goal
+            best = self.ranks.choose(lambda: find_best(writer.folder, goal), writer.folder)
         if best is not None and self.config.restore_best and not interrupted:
-            load_weights(self._trained, best.weights(), str(best.folder))
-        self._optimizer.zero_grad(set_to_none=True)
+            self.ranks.load_weights(self._trained, best)
+        self._undo()
         self._progress.say(f"ended by {reason} at step {self.step}")
         metrics = {name: value for record in self._progress.history for name, value in record.items()}
         result = TrainingResult(
@@ -354,6 +373,7 @@ class Trainer:
             history=self._progress.history,
             seconds=self._rates.seconds,
             energy_kwh=self._rates.energy_kwh,
+            energy_source=self._rates.energy_source,
             skipped_steps=self._guard.skipped,
             last_checkpoint=checkpoint_folder(writer.folder, self._saved_at) if self._saved_at else None,
             best_checkpoint=best.folder if best else None,

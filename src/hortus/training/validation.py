@@ -11,6 +11,7 @@ import torch
 from hortus.errors import DataError
 from hortus.training.compilation import Loss
 from hortus.training.randomness import preserved
+from hortus.training.ranks import Ranks
 from hortus.training.sums import Sums
 from hortus.training.task import Batch, Data, Task
 
@@ -26,6 +27,7 @@ def validate(
     device: torch.device,
     autocast: Callable[[], AbstractContextManager[Any]],
     to_device: Callable[[Batch], Batch],
+    ranks: Ranks,
 ) -> Sums:
     """Loss and metric sums over one pass of the data from its start.
 
@@ -42,8 +44,9 @@ def validate(
     task.network.eval()
     with preserved(device), autocast():
         for batch in data:
-            batch = to_device(batch)
-            sums.add(*loss_of(batch), batch, 0)
+            batch = to_device(ranks.share(batch, len(next(iter(batch.values())))))
+            sums.add(*ranks.weigh(loss_of(batch)), batch, 0)
+    sums = ranks.total(sums)
     task.network.train()
     if not float(sums.count):
         raise DataError("the validation data is empty", allowed="at least one batch", do="check its source")

@@ -20,10 +20,13 @@ class Windows:
         config: batch size, its ramp, micro-batch size, epochs.
         data: the training data.
         rows: number of samples in a batch.
+        parts: processes that each take a micro-batch at a time.
     """
 
-    def __init__(self, config: TrainingConfig, data: Data, rows: Callable[[Batch], int] | None) -> None:
-        self._config, self._data = config, data
+    def __init__(
+        self, config: TrainingConfig, data: Data, rows: Callable[[Batch], int] | None, parts: int = 1
+    ) -> None:
+        self._config, self._data, self._parts = config, data, parts
         self._rows = rows or (lambda batch: len(next(iter(batch.values()))))
         self._batches: Iterator[Batch] = iter(())
         self.epoch = 0
@@ -46,7 +49,7 @@ class Windows:
             DataError: an epoch without a batch.
         """
         wanted = ramped_batch_size(self._config, samples_seen)
-        at_once, samples, ended = self._config.micro_batch_size or wanted, 0, 0
+        at_once, samples, ended = (self._config.micro_batch_size or wanted) * self._parts, 0, 0
         while samples < wanted:
             if hasattr(self._data, "batch_size"):
                 self._data.batch_size = min(at_once, wanted - samples)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +22,7 @@ from torch.utils.checkpoint import checkpoint
 
 from hortus.models.bloom.config import BloomConfig
 from hortus.models.layers.activations import activation, project_activated
+from hortus.models.layers.alibi import alibi_slopes
 from hortus.models.layers.attention import (
     AttentionPlan,
     KeyValueStore,
@@ -28,6 +30,7 @@ from hortus.models.layers.attention import (
     attend_fused,
     plan_attention,
     plan_trees,
+    share_of_heads,
 )
 
 __all__ = ["Bloom"]
@@ -110,10 +113,18 @@ class Bloom(nn.Module):
 
     model_type = "bloom"
     architecture = "decoder"
+    # How processes that share a block divide its matrices: by output columns, then by input rows.
+    tensor_plan = {
+        "blocks.*.attention.query_key_value": "columns",
+        "blocks.*.attention.output": "rows",
+        "blocks.*.feed_forward.expand": "columns",
+        "blocks.*.feed_forward.contract": "rows",
+    }
 
     def __init__(self, config: BloomConfig):
         super().__init__()
         self.config = config
+        self.slopes = alibi_slopes(config.num_heads)
         self.activation_checkpointing = False
         self.embedding = nn.Embedding(config.vocab_size, config.hidden_size)
         self.embedding_norm = nn.LayerNorm(config.hidden_size, config.layer_norm_epsilon)
@@ -139,6 +150,18 @@ class Bloom(nn.Module):
                 module.weight.normal_(0.0, deviation)
             elif isinstance(module, nn.LayerNorm):
                 module.reset_parameters()
+
+    def take_heads(self, part: int, parts: int) -> None:
+        """Compute with the heads of one of so many equal parts only: rows grouped by head are cut there too.
+
+        Raises:
+            ConfigError: the heads cannot be divided so.
+        """
+        count = share_of_heads(self.config.num_heads, parts)
+        self.slopes = self.slopes[part * count : (part + 1) * count]
+        blocks: Any = self.blocks
+        for block in blocks:
+            block.attention.num_heads = count
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
         """Logits.
@@ -177,9 +200,9 @@ class Bloom(nn.Module):
             DataError: a mask, segments or trees of the wrong shape.
         """
         batch, length = input_ids.shape
-        heads, device, dtype = self.config.num_heads, input_ids.device, self.final_norm.weight.dtype
+        heads, device, dtype = len(self.slopes), input_ids.device, self.final_norm.weight.dtype
         if trees is not None:
-            plan = plan_trees(heads, trees, batch * length, device=device, dtype=dtype)
+            plan = plan_trees(heads, trees, batch * length, slopes=self.slopes, device=device, dtype=dtype)
         else:
             plan = plan_attention(
                 heads,
@@ -188,6 +211,7 @@ class Bloom(nn.Module):
                 past=0 if cache is None else cache.length,
                 attention_mask=attention_mask,
                 segment_ids=segment_ids,
+                slopes=self.slopes,
                 device=device,
                 dtype=dtype,
             )

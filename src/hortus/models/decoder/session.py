@@ -59,7 +59,7 @@ class Decoder:
         self.cache = StaticCache(
             num_layers=config.num_layers,
             batch=batch,
-            num_heads=config.num_heads,
+            num_heads=getattr(config, "kv_heads", config.num_heads),
             capacity=capacity,
             head_size=config.head_size,
             dtype=weight.dtype,

@@ -24,10 +24,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from hortus.errors import DataError
+from hortus.errors import ConfigError, DataError
 from hortus.models.layers.alibi import alibi_attention, alibi_slopes
 
-__all__ = ["AttentionPlan", "KeyValueStore", "attend", "attend_fused", "plan_attention", "plan_trees"]
+__all__ = [
+    "AttentionPlan",
+    "KeyValueStore",
+    "attend",
+    "attend_fused",
+    "plan_attention",
+    "plan_trees",
+    "share_of_heads",
+]
 
 
 _SHORTEST = 64  # tokens from which alibi_attention beats the flash kernel
@@ -69,12 +77,15 @@ def plan_attention(
     past: int = 0,
     attention_mask: Tensor | None = None,
     segment_ids: Tensor | None = None,
+    slopes: tuple[float, ...] | None = None,
     device: torch.device,
     dtype: torch.dtype,
 ) -> AttentionPlan:
     """Build the bias and the order that all layers share.
 
     Args:
+        slopes: of ALiBi, one for each of the `num_heads`; None for those of that many heads. A process that
+            holds some of a network's heads gives theirs.
         past: number of positions in the cache, S = past + length.
         attention_mask: (B, S), nonzero where a key may be seen; positions count its ones.
         segment_ids: (B, T), equal for neighbouring tokens of one packed document.
@@ -97,13 +108,14 @@ def plan_attention(
             do="decode packed documents one by one",
         )
     kind = torch.float64 if dtype == torch.float64 else torch.float32
-    slopes = torch.tensor(alibi_slopes(num_heads), device=device, dtype=kind).view(1, -1, 1, 1)
-    bias = slopes * _key_positions(total, attention_mask, device).to(kind)[:, None, None, :]
+    slopes = alibi_slopes(num_heads) if slopes is None else slopes
+    steep = torch.tensor(slopes, device=device, dtype=kind).view(1, -1, 1, 1)
+    bias = steep * _key_positions(total, attention_mask, device).to(kind)[:, None, None, :]
     if attention_mask is not None:
         # A finite minimum, not -inf: a row whose keys are all hidden stays finite.
         bias = bias.masked_fill(attention_mask[:, None, None, :] == 0, torch.finfo(kind).min)
     if device.type == "cuda" and length > 1 and not past:
-        flexible = _flexible(slopes.flatten(), attention_mask, segment_ids, length)
+        flexible = _flexible(steep.flatten(), attention_mask, segment_ids, length)
         return AttentionPlan(bias, True, flexible=flexible)
     if length == 1:
         return AttentionPlan(bias, False)
@@ -111,11 +123,17 @@ def plan_attention(
         hidden = _hidden_pairs(past, length, segment_ids, device)
         return AttentionPlan(bias.masked_fill(hidden, torch.finfo(kind).min), False)
     lengths = None if segment_ids is None else _run_lengths(segment_ids)
-    return AttentionPlan(bias, True, None if attention_mask is not None else alibi_slopes(num_heads), lengths)
+    return AttentionPlan(bias, True, None if attention_mask is not None else slopes, lengths)
 
 
 def plan_trees(
-    num_heads: int, trees: Sequence[Sequence[int]], length: int, *, device: torch.device, dtype: torch.dtype
+    num_heads: int,
+    trees: Sequence[Sequence[int]],
+    length: int,
+    *,
+    slopes: tuple[float, ...] | None = None,
+    device: torch.device,
+    dtype: torch.dtype,
 ) -> AttentionPlan:
     """A plan for one row of packed trees: stems, each followed by branches that continue it one by one.
 
@@ -125,6 +143,7 @@ def plan_trees(
     Args:
         trees: the length of each stem, then those of its branches.
         length: tokens of the row.
+        slopes: as in `plan_attention`.
 
     Raises:
         DataError: the trees have another number of tokens.
@@ -132,12 +151,13 @@ def plan_trees(
     lengths = tuple(map(sum, trees))
     if sum(lengths) != length:
         raise DataError(f"trees of {sum(lengths)} tokens", allowed=f"{length}, the row's")
-    slopes = torch.tensor(alibi_slopes(num_heads), device=device, dtype=dtype).view(1, -1, 1, 1)
+    slopes = alibi_slopes(num_heads) if slopes is None else slopes
+    steep = torch.tensor(slopes, device=device, dtype=dtype).view(1, -1, 1, 1)
     kind = torch.float64 if dtype == torch.float64 else torch.float32
-    bias = slopes.to(kind) * torch.arange(max(lengths), device=device)
-    masks = tuple(_branch_mask(slopes, tree) if len(tree) > 1 else None for tree in trees)
+    bias = steep.to(kind) * torch.arange(max(lengths), device=device)
+    masks = tuple(_branch_mask(steep, tree) if len(tree) > 1 else None for tree in trees)
     plain = all(mask is None for mask in masks)
-    return AttentionPlan(bias, True, alibi_slopes(num_heads) if plain else None, lengths, masks=masks)
+    return AttentionPlan(bias, True, slopes if plain else None, lengths, masks=masks)
 
 
 def _branch_mask(slopes: Tensor, tree: Sequence[int]) -> Tensor:
@@ -151,6 +171,20 @@ def _branch_mask(slopes: Tensor, tree: Sequence[int]) -> Tensor:
     own = (part == part[stem:, None]) & (places <= places[stem:, None])
     hidden = ~(own | (part == 0))
     return (slopes * positions).masked_fill(hidden, torch.finfo(slopes.dtype).min)
+
+
+def share_of_heads(num_heads: int, parts: int) -> int:
+    """Heads of each of so many processes that divide a network's heads among them.
+
+    Raises:
+        ConfigError: they do not divide.
+    """
+    if num_heads % parts:
+        raise ConfigError(
+            f"tensor_parallel={parts} does not divide {num_heads} attention heads",
+            allowed=", ".join(str(n) for n in range(1, num_heads + 1) if num_heads % n == 0),
+        )
+    return num_heads // parts
 
 
 def _key_positions(total: int, attention_mask: Tensor | None, device: torch.device) -> Tensor:
