@@ -96,6 +96,22 @@ def test_students_come_closer_to_their_teachers(kind: str, tmp_path: Path, texts
     assert network_hash(again.network) == network_hash(teacher.network)
 
 
+@pytest.mark.parametrize("kind", ["bert", "bloom", "t5"])
+def test_fewer_tokens_for_both(kind: str, tmp_path: Path) -> None:
+    teacher = {"bert": lambda: encoder("bert"), "bloom": bloom, "t5": t5}[kind]()
+    data = write(tmp_path / "texts.jsonl", [{"text": text, "target": text[:9]} for text in TEXT[:2] * 8])
+    folder = saved(teacher, tmp_path / "teacher")
+    result = distill(folder, data, tmp_path / "out", quick(trim_vocabulary=True, steps=4))
+    student = hortus.load(str(result.model), device="cpu")
+    trimmed = hortus.load(str(result.teacher), device="cpu")
+    assert student.tokenizer.fingerprint() == trimmed.tokenizer.fingerprint()
+    assert student.tokenizer.vocab_size == student.network.config.vocab_size < teacher.tokenizer.vocab_size
+    assert student.tokenizer.decode(student.tokenizer.encode(TEXT[0])) == teacher.tokenizer.decode(
+        teacher.tokenizer.encode(TEXT[0])
+    )
+    assert result.teacher_parameters == sum(p.numel() for p in trimmed.network.parameters())
+
+
 def test_the_triple_loss_of_a_batch(tmp_path: Path) -> None:
     """Each term is the mean that the paper takes, weighed and added."""
     from hortus.distillation.masking import BatchMasking
@@ -275,6 +291,7 @@ def test_masking_a_decoder(changes: dict[str, Any], tmp_path: Path, texts: Path)
         ({"store_top": 8, "weight_cosine": 1.0}, "hidden states are not stored"),
         ({"store_top": 8, "task": "classify"}, "allowed: task lm"),
         ({"lora_rank": 2}, "a student has no adapters"),
+        ({"trim_vocabulary": True, "student": "other"}, "a student made from the teacher"),
     ],
 )
 def test_settings_out_of_range(changes: dict[str, Any], words: str) -> None:

@@ -76,13 +76,12 @@ def distill(
 
         numbers["report"] = report_on(teacher, result.model, report, output)
     if on_device is not None and not training.interrupted:
-        from hortus.artifact import resolve_folder
         from hortus.objectives.rows import read_rows
 
         columns = [settings.text_column] if settings.task == "classify" else ["question", "context"]
         read = [[str(row[name]) for name in columns] for row in read_rows(data, settings, columns)[:50]]
         inputs = read if settings.task == "answer" else [text for (text,) in read]
-        table, lacking = study(resolve_folder(teacher), result.model, output / "page", on_device, inputs)
+        table, lacking = study(result.teacher, result.model, output / "page", on_device, inputs)
         numbers["on_device"] = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
         if lacking:
             print(lacking, file=sys.stderr)

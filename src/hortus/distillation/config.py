@@ -37,6 +37,8 @@ class DistillationConfig(FinetuneConfig):
     """Copy the teacher's weights, or draw fresh ones."""
     copy_head_transform: bool = True
     """Also copy the masked-LM head's dense layer and LayerNorm."""
+    trim_vocabulary: bool = False
+    """First drop the tokens that the data never use, of teacher and student alike."""
     freeze_positions: bool = False
     """Keep learned positions as the teacher has them; the published checkpoint was probably trained so."""
 
@@ -87,6 +89,10 @@ class DistillationConfig(FinetuneConfig):
                 f"weight_cosine={weights[2]} with stored logits",
                 allowed="0: hidden states are not stored",
                 do="set weight_cosine to 0, or store_top to 0",
+            )
+        if self.trim_vocabulary and self.student is not None:
+            raise ConfigError(
+                f"trim_vocabulary with the student {self.student}", allowed="a student made from the teacher"
             )
         if self.store_top and self.task != "lm":
             raise ConfigError(f"store_top={self.store_top} with task={self.task}", allowed="task lm")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,8 +27,10 @@ from hortus.distillation.task import Distillation
 from hortus.distillation.tasks import prepare_task
 from hortus.errors import ArtifactError, ConfigError
 from hortus.language import LanguageModel
+from hortus.language.trimming import trim_vocabulary
 from hortus.objectives import language_modeling
 from hortus.objectives.examples import Examples
+from hortus.objectives.rows import read_rows
 from hortus.training import Data, Trainer, TrainingResult
 
 __all__ = ["DistillationResult", "distill"]
@@ -40,10 +43,12 @@ class DistillationResult:
     """A student and how it came about.
 
     model: the student's folder.
+    teacher: the folder of a teacher with the same tokenizer: the given one, or what trimming left of it.
     teacher_parameters, student_parameters: tied ones once.
     """
 
     model: Path
+    teacher: Path
     training: TrainingResult
     teacher_parameters: int
     student_parameters: int
@@ -70,6 +75,8 @@ def distill(
 ) -> DistillationResult:
     """Train a smaller model to answer as a teacher does; write folder/model and folder/run.
 
+    With trim_vocabulary also folder/teacher, the teacher with the tokens that the data use.
+
     Args:
         teacher: a folder or a hub id.
         data: rows as `hortus finetune` reads them for the task; for a decoder's lm also token shards.
@@ -84,8 +91,13 @@ def distill(
     """
     settings, folder = config or DistillationConfig(), Path(folder)
     torch.manual_seed(settings.seed)
-    model = _open(teacher)
+    place = resolve_folder(teacher)
+    model = _open(place)
     _check(model.network, settings)
+    if settings.trim_vocabulary:
+        place = folder / "teacher"
+        model = trim_vocabulary(model, _texts(Path(data), validation, settings))
+        model.save(place)
     student = _student(model, settings)
     prepared = _prepare(model, student, Path(data), validation, settings, folder)
     trained: Any = prepared.task.network
@@ -100,7 +112,7 @@ def distill(
         LanguageModel(
             trained, model.tokenizer, model.generation_config, card, max_length=model.max_length
         ).save(folder / "model")
-    return DistillationResult(folder / "model", result, *counts)
+    return DistillationResult(folder / "model", place, result, *counts)
 
 
 def _open(model: str | Path) -> LanguageModel:
@@ -126,6 +138,32 @@ def _check(teacher: Any, settings: DistillationConfig) -> None:
         )
     if not encoder and settings.task in ("classify", "answer"):
         raise ConfigError(f"task={settings.task} with a {teacher.model_type}", allowed="encoders")
+
+
+def _texts(data: Path, validation: Path | None, settings: DistillationConfig) -> Iterator[str]:
+    """Every text of every row: whatever the task reads is among them.
+
+    Raises:
+        ConfigError: token shards, which the larger tokenizer made.
+    """
+    if (data / _SHARDS).is_file():
+        raise ConfigError("trim_vocabulary with token shards", allowed="rows of text")
+    for path in (data, validation):
+        for row in read_rows(path, settings, []) if path is not None else ():
+            for text in _strings(row):
+                yield text
+                if settings.task == "ranked":  # a choice follows a space
+                    yield f" {text}"
+
+
+def _strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        yield from _strings(list(value.values()))
+    elif isinstance(value, Sequence):
+        for one in value:
+            yield from _strings(one)
 
 
 def _student(model: LanguageModel, settings: DistillationConfig) -> nn.Module:

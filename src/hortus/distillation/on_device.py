@@ -47,8 +47,8 @@ def write_page(
         example: a text, or a question and its context, that the page begins with.
 
     Raises:
-        ConfigError: not two models with the same labels, a head that classifies or answers, and a WordPiece
-            tokenizer.
+        ConfigError: not two models with the same labels and tokenizer (a WordPiece) and a head that
+            classifies or answers.
         DeviceError: onnxruntime is not installed.
     """
     configs = [model.network.config for model in (teacher, student)]
@@ -57,6 +57,8 @@ def write_page(
         raise ConfigError("the page classifies or answers", allowed="two models with one of these heads")
     if configs[0].labels != configs[1].labels:
         raise ConfigError(f"the student's labels are {', '.join(configs[1].labels)}", allowed="the teacher's")
+    if teacher.tokenizer.fingerprint() != student.tokenizer.fingerprint():
+        raise ConfigError("the student has another tokenizer", allowed="the teacher's")
     settings, words = _tokenizer(student)
     with replacing_folder(folder) as place:
         for name, model in zip(_NAMES, (teacher, student), strict=True):
