@@ -239,6 +239,11 @@ def _cancel(call: Call) -> dict[str, Any]:
     return call.studio.run_head(call.studio.store.run(call.path["run"], call.project))
 
 
+def _run_tiles(call: Call) -> dict[str, Any]:
+    call.studio.store.run(call.path["run"], call.project)
+    return {"tiles": call.studio.prompt_of(call.path["run"], call.text("prompt"))[2]}
+
+
 def _run_rows(call: Call) -> dict[str, Any]:
     call.studio.store.run(call.path["run"], call.project)
     _, _, tiles = call.studio.prompt_of(call.path["run"], call.text("prompt"))
@@ -328,6 +333,7 @@ CALLS: list[tuple[str, str, int, Callable[[Call], Any]]] = [
         lambda call: call.studio.resume(call.project, call.path["run"]),
     ),
     ("GET", f"{_P}/runs/{{run}}/rows", 200, _run_rows),
+    ("GET", f"{_P}/runs/{{run}}/tiles", 200, _run_tiles),
     ("GET", f"{_P}/runs/{{run}}/detail", 200, _detail),
     ("GET", f"{_P}/runs/{{run}}/tests", 200, _tests),
     (

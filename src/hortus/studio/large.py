@@ -88,20 +88,28 @@ def _rungs(num_rows: int) -> list[int]:
 class LargeJob(Job):
     """A run over many rows; resumed, it judges from its stored tiles what it judged before."""
 
+    _untold: list[tuple[str, int, Tile]]
+
     def work(self) -> Iterator[None]:
+        self._untold = []
         live, done, rungs = list(self.prompts), 0, set(_rungs(len(self.rows)))
         for number in measured_at(len(self.rows)):
             block = self.rows[done:number]
             yield from self.ask([(prompt, row) for row in block for prompt in live])
             done = number
             self._tell_points(live, number)
+            self.tell_tiles(self._untold)
+            self._untold = []
             if self.spec["halving"] and number in rungs:
                 live = self._halve(live, number)
         self.record["done"] = self.record["total"]
 
     def tell(self, results: Sequence[tuple[str, int, Tile]]) -> None:
-        """Progress only: accuracies are told as points of curves."""
-        self.tell_progress()
+        """New tiles a few times a second; accuracies are told as points of curves."""
+        self._untold += results
+        if self.tell_progress():
+            self.tell_tiles(self._untold)
+            self._untold = []
 
     def _tiles(self, prompt: Prompt, number: int) -> list[Tile]:
         mine = self.tiles.get(prompt.id, {})

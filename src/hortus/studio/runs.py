@@ -127,19 +127,25 @@ class Job:
 
     def tell(self, results: Sequence[tuple[str, int, Tile]]) -> None:
         """Show new tiles, and now and then how far it is."""
-        cards: dict[str, list[Tile]] = {}
-        for prompt, _, tile in results:
-            cards.setdefault(prompt, []).append(tile)
-        self.publish("tiles", {"run": self.record["id"], "cards": cards})
+        self.tell_tiles(results)
         self.tell_progress()
         self.tell_summaries()
 
-    def tell_progress(self) -> None:
-        """How far it is, a few times a second."""
+    def tell_tiles(self, results: Sequence[tuple[str, int, Tile]]) -> None:
+        cards: dict[str, list[Tile]] = {}
+        for prompt, _, tile in results:
+            cards.setdefault(prompt, []).append(tile)
+        if cards:
+            self.publish("tiles", {"run": self.record["id"], "cards": cards})
+
+    def tell_progress(self) -> bool:
+        """How far it is, a few times a second; whether it was told now."""
         now = time.monotonic()
-        if now - self._told > _PROGRESS_SECONDS:
+        due = now - self._told > _PROGRESS_SECONDS
+        if due:
             self._told = now
             self.publish("run", self.record)
+        return due
 
     def tell_summaries(self, final: bool = False) -> None:
         """Accuracies so far; of many cards less often, so that they take a tenth of the time at most."""
