@@ -11,15 +11,43 @@ from hortus.registry import lazy_attributes
 
 if TYPE_CHECKING:
     from hortus.budget.counts import Counts, count
+    from hortus.budget.estimate import Layout, estimate_memory, estimate_step
+    from hortus.budget.hardware import Device, find_device, measure_machine
+    from hortus.budget.laws import CHINCHILLA, KAPLAN, Law, find_law
+    from hortus.budget.planning import Plan, plan
 
 __all__ = [
+    "CHINCHILLA",
+    "KAPLAN",
     "Counts",
+    "Device",
+    "Law",
+    "Layout",
+    "Plan",
     "count",
+    "estimate_memory",
+    "estimate_step",
+    "find_device",
+    "find_law",
+    "measure_machine",
+    "plan",
 ]
 
 _HOMES = {
+    "CHINCHILLA": "laws",
+    "KAPLAN": "laws",
     "Counts": "counts",
+    "Device": "hardware",
+    "Law": "laws",
+    "Layout": "estimate",
+    "Plan": "planning",
     "count": "counts",
+    "estimate_memory": "estimate",
+    "estimate_step": "estimate",
+    "find_device": "hardware",
+    "find_law": "laws",
+    "measure_machine": "hardware",
+    "plan": "planning",
 }
 
 __getattr__ = lazy_attributes(__name__, _HOMES)

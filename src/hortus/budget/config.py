@@ -45,6 +45,8 @@ class PlanConfig:
     """Tokens in one training sequence."""
     batch_size: int | None = None
     """Sequences in a step (default: what the published BLOOMs of that size took)."""
+    micro_batch: int | None = None
+    """Sequences in one forward and backward pass on a device (default: the fastest that fits)."""
     head_width: int = 128
     """Columns of an attention head aimed at."""
     head_tolerance: float = 0.25
@@ -55,10 +57,14 @@ class PlanConfig:
     """Devices that share a layer (default: the fastest that fits)."""
     pipeline_parallel: int | None = None
     """Stages that the layers are spread over (default: 1, or more where nothing else fits)."""
-    checkpointing: bool = True
-    """Recompute activations in the backward pass."""
+    checkpointing: bool | None = None
+    """Recompute activations in the backward pass (default: where it is faster or nothing else fits)."""
     flash_attention: bool = True
     """Whether attention runs in one kernel that never writes its scores."""
+    failures_per_year: float = 0.2
+    """Failures of a device in a year; BLOOM's 384 lost one or two a week."""
+    overhead: float = 1.2
+    """Energy of the site (idle machines, network, cooling) over that of the devices; BLOOM's was 1.59."""
     country: str = "world"
     """Where the electricity comes from: a country's three letters, or grams of CO2e per kWh."""
     price: float | None = None
@@ -67,12 +73,12 @@ class PlanConfig:
     def __post_init__(self) -> None:
         positive = ["gpu_hours", "gpus", "weeks", "tokens", "vocab_size", "sequence_length", "batch_size"]
         positive += ("head_width", "head_tolerance", "depth_tolerance", "tensor_parallel")
-        positive += ("pipeline_parallel", "max_epochs")
+        positive += ("pipeline_parallel", "max_epochs", "overhead", "micro_batch")
         for name in positive:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ConfigError(f"{name}={value}", allowed="numbers above 0", do=f"change {name}")
-        for name in ("serving_tokens", "alpha", "price"):
+        for name in ("serving_tokens", "alpha", "price", "failures_per_year"):
             value = getattr(self, name)
             if value is not None and not value >= 0:
                 raise ConfigError(f"{name}={value}", allowed="0 and above", do=f"change {name}")

@@ -36,7 +36,8 @@ def pretrain(
         ConfigError: width not divisible by heads, and what the Trainer refuses.
         DataError: the shards are empty or corrupt.
     """
-    network = build_network(_network_config(config, tokenizer))
+    network: Any = build_network(_network_config(config, tokenizer))
+    network.activation_checkpointing = config.checkpoint_activations
     task = CausalLanguageModeling(network)
     data = PackedLoader(
         shards,
