@@ -108,3 +108,25 @@ def test_mentions_and_views(tmp_path: Path) -> None:
     (tmp_path / "v.tsv").write_text("York\tmany\n")
     with pytest.raises(DataError, match="line 1"):
         read_page_views(tmp_path / "v.tsv")
+
+
+def test_entity_questions_as_published(tmp_path: Path) -> None:
+    names = ["Asa", "Asa Nagar", "B-17", "Canton of Marseille-1", "O'Hara's Inn"]
+    templates = {
+        "P17": "Which country is {} located in?",
+        "P40": "Who is {}'s child?",
+        "P36": "{}: which capital?",
+    }
+    for relation, template in templates.items():
+        rows = [{"question": template.format(name), "answers": [name]} for name in names]
+        (tmp_path / f"{relation}.test.json").write_text(json.dumps(rows))
+        (tmp_path / f"{relation}.train.json").write_text("[{}]")
+    questions = load_questions(tmp_path)
+    assert len({one.id for one in questions}) == len(questions) == 15
+    for one in questions:
+        assert one.subject == one.answers[0] and one.id.startswith(f"{one.relation}/")
+    single = load_questions(tmp_path / "P17.test.json")
+    assert single[0].relation == "" and single[0].subject == ""
+    (tmp_path / "P17.test.json").write_text('{"question": "?"}')
+    with pytest.raises(DataError, match="not a list of questions"):
+        load_questions(tmp_path)

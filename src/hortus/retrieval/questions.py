@@ -5,9 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,11 @@ class Question:
 
 
 def load_questions(source: str | Path, *, id_column: str | None = None) -> list[Question]:
-    """Read a question set: a .jsonl, .tsv, .csv or .parquet file, or a dataset's id on the hub.
+    """Read a question set: a .jsonl, .json, .tsv, .csv or .parquet file, a folder, or a hub dataset's id.
+
+    A folder is EntityQuestions as published: one file a relation (P17.test.json), of which those named test
+    are read where there are some. Rows without a relation take the beginning of their file's name; where no
+    row of a relation names its subject, the subject is what the relation's questions do not share.
 
     Columns: question; answers or possible_answers (a list, or a JSON list as text); relation or prop;
     subject or subj; popularity or s_pop. PopQA's `obj` becomes the first answer. A popularity that is
@@ -68,6 +73,8 @@ def load_questions(source: str | Path, *, id_column: str | None = None) -> list[
     'white'
     """
     path = Path(source)
+    if path.is_dir():
+        return _with_subjects(_read_folder(path))
     if not path.is_file():
         path = _from_hub(str(source))
     rows = _read_rows(path)
@@ -77,7 +84,54 @@ def load_questions(source: str | Path, *, id_column: str | None = None) -> list[
         id_column = "id"
     questions = [_question(row, number, id_column, path) for number, row in enumerate(rows)]
     _check_ids(questions, rows, id_column, path)
+    return _with_subjects(questions)
+
+
+def _read_folder(folder: Path) -> list[Question]:
+    files = sorted(path for path in folder.rglob("*") if path.suffix in _READERS)
+    files = [path for path in files if ".test." in path.name] or files
+    questions = []
+    for path in files:
+        relation = path.name.partition(".")[0]
+        for number, row in enumerate(_read_rows(path)):
+            one = _question(row, number, None, path)
+            questions.append(replace(one, id=f"{relation}/{one.id}", relation=one.relation or relation))
+    if not questions:
+        raise DataError(f"{folder} holds no question", allowed=f"files of {', '.join(_READERS)}")
     return questions
+
+
+def _with_subjects(questions: list[Question]) -> list[Question]:
+    """The questions with the subjects that no row of their relation names: EntityQuestions has none."""
+    groups: dict[str, list[Question]] = {}
+    for one in questions:
+        if one.relation:
+            groups.setdefault(one.relation, []).append(one)
+    found: dict[str, str] = {}
+    for group in groups.values():
+        texts = [one.question for one in group]
+        if len(set(texts)) > 1 and not any(one.subject for one in group):
+            found |= zip((one.id for one in group), _unshared(texts), strict=True)
+    return [replace(one, subject=found.get(one.id, one.subject)) for one in questions]
+
+
+def _unshared(texts: Sequence[str]) -> list[str]:
+    """What stands between the words that all texts begin with and those that all end with.
+
+    >>> _unshared(["Which country is Kajaani in?", "Which country is Karlova Ves in?"])
+    ['Kajaani', 'Karlova Ves']
+    """
+    # Words and what stands between and after them: "in?" and "Asa's" end where the name does.
+    split = [re.findall(r"\w+|\s+|[^\w\s]", text) for text in texts]
+    start = _shared(split)
+    end = min(_shared([row[::-1] for row in split]), min(map(len, split)) - start - 1)
+    return ["".join(row[start : len(row) - end]).strip() for row in split]
+
+
+def _shared(rows: Sequence[Sequence[str]]) -> int:
+    """How many parts all rows begin with, less than the shortest has."""
+    most = min(map(len, rows)) - 1
+    return next((n for n in range(most) if len({row[n] for row in rows}) > 1), most)
 
 
 def _from_hub(name: str) -> Path:
@@ -131,7 +185,15 @@ def _read_table(path: Path) -> list[dict[str, Any]]:
     return list(csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter))
 
 
+def _read_json(path: Path) -> list[dict[str, Any]]:
+    rows = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise DataError(f"{path} is not a list of questions", allowed="a JSON list of objects")
+    return rows
+
+
 _READERS: dict[str, Any] = {
+    ".json": _read_json,
     ".jsonl": _read_jsonl,
     ".tsv": _read_table,
     ".csv": _read_table,
