@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from hortus.errors import ConfigError, DataError
 from hortus.language.batching import batches_by_length
-from hortus.language.scoring import split_choice, windows
+from hortus.language.scoring import _stems, split_choice, windows
 
 TEXTS = ["The quick brown", "", "def f(x): ", "a", "é 敏捷的棕色. The lazy dog"]
 CHOICES = [["fox", "fox jumps over", "é"], ["The", "dog"], ["return x", "x"], ["b"], ["", "def", "敏捷", "."]]
@@ -51,6 +51,24 @@ def test_rank_orders_and_empties(model) -> None:
         model.rank(["a", "b"], [["c"]])
     with pytest.raises(DataError, match="a list of strings"):
         model.rank("a", "b")
+
+
+def test_texts_that_begin_alike_are_ranked_as_if_each_stood_alone(model) -> None:
+    start = "A long beginning that many of these texts share, in order to be read only once. " * 2
+    texts = [start + end for end in ("", "Topic:", "Topic: what", "It is about", "Topic:", "It")] + ["Other"]
+    choices = [["yes", "no", "certainly not"][: 1 + number % 3] for number in range(len(texts))]
+    together = model.rank(texts, choices)
+    for text, mine, scores in zip(texts, choices, together, strict=True):
+        np.testing.assert_allclose(scores, model.rank(text, mine), rtol=0, atol=1e-4)
+
+
+def test_shared_beginnings_are_laid_out_once() -> None:
+    contexts = [[1] * 40 + [2, 3], [1] * 40 + [2, 4], [5] * 9, [1] * 40, [1] * 40 + [2, 3]]
+    choices = [[[7, 8], [9]]] * 5
+    order = sorted(range(5), key=lambda index: contexts[index])
+    first, second = _stems(order, contexts, choices)
+    assert first.tree() == (40, 1, (2, 1), (2, 1), (2, 1))
+    assert first.ending == [3] and second.tree() == (9, 1)
 
 
 def test_a_choice_that_melts_into_the_context_is_scored_alone() -> None:

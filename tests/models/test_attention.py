@@ -181,6 +181,23 @@ def test_branches_are_computed_as_if_each_stood_alone(trees: list, dtype: torch.
         start = end
 
 
+def test_branches_may_branch_again() -> None:
+    tree = (7, 2, (5, 1, (2, 3), 4), 3)
+    # The parts in order and, for each, what it continues.
+    sizes, parents = [7, 2, 5, 1, 2, 3, 4, 3], [-1, 0, 0, 2, 2, 4, 2, 0]
+    fused = random_fused(1, sum(sizes), 5, 8).detach()
+    plan = plan_trees(5, [tree], fused.size(1), device=fused.device, dtype=fused.dtype)
+    ours = attend_fused(fused, plan)
+    starts = [sum(sizes[:part]) for part in range(len(sizes))]
+    for part in range(len(sizes)):
+        path, above = [], part
+        while above >= 0:
+            path = [*range(starts[above], starts[above] + sizes[above]), *path]
+            above = parents[above]
+        expected = formula(fused[:, path], alibi_slopes(5))
+        torch.testing.assert_close(ours[:, path], expected, rtol=0, atol=1e-12)
+
+
 def test_public_kernel_gives_the_same_where_the_flash_kernel_is_missing() -> None:
     query, key, value = (torch.randn(1, 2, 9, 4) for _ in range(3))
     bias = torch.tensor(alibi_slopes(2)).view(1, 2, 1, 1) * torch.arange(9)

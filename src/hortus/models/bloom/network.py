@@ -26,6 +26,7 @@ from hortus.models.layers.alibi import alibi_slopes
 from hortus.models.layers.attention import (
     AttentionPlan,
     KeyValueStore,
+    Tree,
     attend,
     attend_fused,
     plan_attention,
@@ -181,7 +182,7 @@ class Bloom(nn.Module):
         attention_mask: Tensor | None = None,
         segment_ids: Tensor | None = None,
         cache: KeyValueStore | None = None,
-        trees: Sequence[Sequence[int]] | None = None,
+        trees: Sequence[Tree] | None = None,
     ) -> Tensor:
         """The last layer's states, normalised.
 

@@ -34,6 +34,7 @@ from hortus.models.layers.alibi import alibi_slopes
 from hortus.models.layers.attention import (
     AttentionPlan,
     KeyValueStore,
+    Tree,
     attend,
     attend_fused,
     plan_attention,
@@ -219,7 +220,7 @@ class HortusDecoder(nn.Module):
         attention_mask: Tensor | None = None,
         segment_ids: Tensor | None = None,
         cache: KeyValueStore | None = None,
-        trees: Sequence[Sequence[int]] | None = None,
+        trees: Sequence[Tree] | None = None,
         prefix_lengths: Tensor | None = None,
     ) -> Tensor:
         """The last layer's states, normalised; arguments are those of `Bloom.hidden`.
@@ -274,7 +275,7 @@ class HortusDecoder(nn.Module):
         attention_mask: Tensor | None,
         segment_ids: Tensor | None,
         past: int,
-        trees: Sequence[Sequence[int]] | None,
+        trees: Sequence[Tree] | None,
         prefix_lengths: Tensor | None,
         caching: bool,
     ) -> AttentionPlan:

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from hortus.models.layers.attention import Tree, tree_parts
+
 __all__ = ["positions_of", "tree_positions", "two_way_bias"]
 
 
@@ -33,15 +35,13 @@ def positions_of(
     return places - torch.where(fresh, places, 0).cummax(-1).values
 
 
-def tree_positions(trees: Sequence[Sequence[int]], device: torch.device) -> Tensor:
+def tree_positions(trees: Sequence[Tree], device: torch.device) -> Tensor:
     """(1, T): a branch's positions go on from those of its stem.
 
     >>> tree_positions([(2, 2, 1)], torch.device("cpu"))
     tensor([[0, 1, 2, 3, 2]])
     """
-    parts = [
-        torch.arange(size) + (tree[0] if number else 0) for tree in trees for number, size in enumerate(tree)
-    ]
+    parts = [torch.arange(size) + start for tree in trees for size, _, start in tree_parts(tree)]
     return torch.cat(parts).to(device)[None]
 
 

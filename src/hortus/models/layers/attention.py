@@ -16,9 +16,9 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import torch
 from torch import Tensor
@@ -30,15 +30,20 @@ from hortus.models.layers.alibi import alibi_attention, alibi_slopes
 __all__ = [
     "AttentionPlan",
     "KeyValueStore",
+    "Tree",
     "attend",
     "attend_fused",
     "plan_attention",
     "plan_trees",
     "share_of_heads",
+    "tree_parts",
 ]
 
 
 _SHORTEST = 64  # tokens from which alibi_attention beats the flash kernel
+
+
+Tree: TypeAlias = "Sequence[int | Tree]"
 
 
 class KeyValueStore(Protocol):
@@ -128,7 +133,7 @@ def plan_attention(
 
 def plan_trees(
     num_heads: int,
-    trees: Sequence[Sequence[int]],
+    trees: Sequence[Tree],
     length: int,
     *,
     slopes: tuple[float, ...] | None = None,
@@ -138,17 +143,17 @@ def plan_trees(
     """A plan for one row of packed trees: stems, each followed by branches that continue it one by one.
 
     A branch sees its stem and itself, at positions that go on from the stem's: what follows a text in several
-    ways is computed as if each way stood alone, and the text once.
+    ways is computed as if each way stood alone, and the text once. A branch may be a tree again.
 
     Args:
-        trees: the length of each stem, then those of its branches.
+        trees: the length of each stem, then those of its branches, or trees: (60, 3, (8, 2, 1)).
         length: tokens of the row.
         slopes: as in `plan_attention`.
 
     Raises:
         DataError: the trees have another number of tokens.
     """
-    lengths = tuple(map(sum, trees))
+    lengths = tuple(map(_size, trees))
     if sum(lengths) != length:
         raise DataError(f"trees of {sum(lengths)} tokens", allowed=f"{length}, the row's")
     slopes = alibi_slopes(num_heads) if slopes is None else slopes
@@ -160,16 +165,44 @@ def plan_trees(
     return AttentionPlan(bias, True, slopes if plain else None, lengths, masks=masks)
 
 
-def _branch_mask(slopes: Tensor, tree: Sequence[int]) -> Tensor:
+def tree_parts(
+    tree: Tree, parent: int = -1, start: int = 0, number: int = 0
+) -> Iterator[tuple[int, int, int]]:
+    """A tree's parts in order: their lengths, numbers of the parts they continue, first tokens' positions.
+
+    >>> list(tree_parts((60, 3, (8, 2, 1))))
+    [(60, -1, 0), (3, 0, 60), (8, 0, 60), (2, 2, 68), (1, 2, 68)]
+    """
+    stem, *branches = tree
+    assert isinstance(stem, int)
+    yield stem, parent, start
+    following = number + 1
+    for branch in branches:
+        for part in tree_parts(
+            (branch,) if isinstance(branch, int) else branch, number, start + stem, following
+        ):
+            yield part
+            following += 1
+
+
+def _size(tree: Tree) -> int:
+    return sum(part if isinstance(part, int) else _size(part) for part in tree)
+
+
+def _branch_mask(slopes: Tensor, tree: Tree) -> Tensor:
     """(1, n, tokens of all branches, tokens of the tree): ALiBi where a branch's token may look."""
-    sizes = torch.tensor(tree, device=slopes.device)
-    part = torch.arange(len(tree), device=slopes.device).repeat_interleave(sizes)  # 0 is the stem
+    lengths, parents, starts = zip(*tree_parts(tree), strict=True)
+    before = torch.zeros(len(lengths), len(lengths), dtype=torch.bool)
+    for number, parent in enumerate(parents[1:], start=1):
+        before[number] = before[parent]
+        before[number, parent] = True
+    before, sizes = before.to(slopes.device), torch.tensor(lengths, device=slopes.device)
+    part = torch.arange(len(lengths), device=slopes.device).repeat_interleave(sizes)  # 0 is the stem
     places = torch.arange(part.numel(), device=slopes.device)
-    first = (sizes.cumsum(0) - sizes)[part]
-    positions = places - first + (part > 0) * sizes[0]
-    stem = int(tree[0])
-    own = (part == part[stem:, None]) & (places <= places[stem:, None])
-    hidden = ~(own | (part == 0))
+    positions = places + (torch.tensor(starts, device=slopes.device) - sizes.cumsum(0) + sizes)[part]
+    branches = part[int(lengths[0]) :]
+    own = (part == branches[:, None]) & (places <= places[int(lengths[0]) :, None])
+    hidden = ~(own | before[branches][:, part])
     return (slopes * positions).masked_fill(hidden, torch.finfo(slopes.dtype).min)
 
 
