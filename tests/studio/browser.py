@@ -143,7 +143,8 @@ class Client:
         self("PATCH", here, {"revision": revision, "variations": variations})
         task = self("GET", here)["task"]
         prompts = self("POST", f"{here}/prompts", {"variations": variations, "task": task})["prompts"]
-        run = self("POST", f"{here}/runs", {"slot": "grid", "prompts": prompts})["id"]
+        model = self("GET", "/models")["models"][0]["id"]
+        run = self("POST", f"{here}/runs", {"slot": "grid", "model": model, "prompts": prompts})["id"]
         for _ in range(1200):
             if self("GET", f"{here}/runs/{run}")["state"] not in ("waiting", "running"):
                 return str(run)
