@@ -1,12 +1,15 @@
 """Retrieval against the peers a user would pick: BM25, thresholds, probing with examples, the served gate.
 
     python benchmarks/retrieval.py bm25 [--passages FILE --questions FILE]
+    python benchmarks/retrieval.py indexing [--passages FILE --count N]
     python benchmarks/retrieval.py thresholds
     python benchmarks/retrieval.py probing
     python benchmarks/retrieval.py served MODEL INDEX GATE QUESTIONS
 
-bm25 is against bm25s and rank-bm25; thresholds against the published notebook's search in pandas; probing,
-with 15 examples, against transformers' batched generate; served is 32 clients for 30 seconds.
+bm25 is against bm25s and rank-bm25; indexing is the time and the peak of private memory of building N
+passages, a quarter of them, and that quarter by bm25s (tokenizer and index in memory), one process each;
+thresholds against the published notebook's search in pandas; probing, with 15 examples, against
+transformers' batched generate; served is 32 clients for 30 seconds.
 
 Without files, bm25 searches 20,000 invented passages. The sides take turns in one process, best of the
 rounds. BM25's peer is bm25s with its compiled backend and its own tokenizer; splitting questions into words
@@ -18,7 +21,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import random
+import re
 import statistics
 import subprocess
 import sys
@@ -26,7 +31,7 @@ import tempfile
 import threading
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +54,7 @@ CLIENTS, SECONDS = 32, 30
 def main() -> None:
     """Measure one row, store it and print it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("row", choices=["bm25", "thresholds", "probing", "served"])
+    parser.add_argument("row", choices=["bm25", "indexing", "thresholds", "probing", "served"])
     parser.add_argument("files", nargs="*", type=Path)
     parser.add_argument("--passages", type=Path)
     parser.add_argument("--questions", type=Path)
@@ -58,6 +63,7 @@ def main() -> None:
     options = parser.parse_args()
     rows: dict[str, Callable[[], dict[str, Any]]] = {
         "bm25": lambda: bm25(options.passages, options.questions, options.rounds),
+        "indexing": lambda: indexing(options.passages, options.count),
         "thresholds": lambda: thresholds(options.rounds),
         "probing": lambda: probing(options.count),
         "served": lambda: served(*options.files),
@@ -78,6 +84,55 @@ def best(rounds: int, *sides: Callable[[], Any]) -> list[float]:
             side()
             seconds[number] = min(seconds[number], time.perf_counter() - began)
     return seconds
+
+
+def drawn_passages(source: Path | None, count: int) -> Iterator[Passage]:
+    """Passages of twice fifty words drawn from a corpus; every other one has a name of its own."""
+    draw = random.Random(0)
+    corpus = read_passages([source], words=None) if source else iter(invented_passages(20_000))
+    words = [word for one in corpus for word in one.text.split()]
+    for number in range(count):
+        starts = draw.randrange(len(words) - 50), draw.randrange(len(words) - 50)
+        text = " ".join(word for start in starts for word in words[start : start + 50])
+        yield Passage(str(number), f"Name{number}" if number % 2 else "", text)
+
+
+def build_ours(source: Path | None, count: int) -> None:
+    """Index drawn passages."""
+    with tempfile.TemporaryDirectory() as folder:
+        build_bm25(drawn_passages(source, count), folder, Bm25Config(processes=1))
+
+
+def build_theirs(source: Path | None, count: int) -> None:
+    """The same by bm25s."""
+    import bm25s
+
+    texts = [f"{one.title} {one.text}".strip() for one in drawn_passages(source, count)]
+    peer = bm25s.BM25(k1=0.9, b=0.4, method="lucene")
+    peer.index(bm25s.tokenize(texts, stopwords="en", show_progress=False), show_progress=False)
+
+
+def indexing(source: Path | None, count: int) -> dict[str, Any]:
+    """Seconds and peak private memory of builds, each in a process of its own."""
+    figures: dict[str, Any] = {}
+    for name, build, size in (
+        ("hortus", build_ours, count),
+        ("hortus, a quarter", build_ours, count // 4),
+        ("bm25s, a quarter", build_theirs, count // 4),
+    ):
+        process = multiprocessing.get_context("spawn").Process(target=build, args=(source, size))
+        began, peak = time.perf_counter(), 0
+        process.start()
+        while process.is_alive():
+            status = Path(f"/proc/{process.pid}/status")
+            found = re.search(r"RssAnon:\s+(\d+) kB", status.read_text()) if status.is_file() else None
+            peak = max(peak, int(found[1]) * 1024 if found else 0)
+            process.join(0.1)
+        if process.exitcode:
+            raise SystemExit(f"{name} ended with {process.exitcode}")
+        seconds = time.perf_counter() - began
+        figures[name] = {"passages": size, "seconds": seconds, "peak private bytes": peak}
+    return figures
 
 
 def bm25(passages: Path | None, questions: Path | None, rounds: int) -> dict[str, Any]:
