@@ -5,6 +5,7 @@ Legend: T tokens, C classes.
 
 from __future__ import annotations
 
+import logging
 import statistics
 import tempfile
 import time
@@ -53,7 +54,11 @@ def write_int8(model: LanguageModel, path: Path) -> None:
         whole = Path(folder) / "whole" / "model.onnx"
         # Seven bits: sums of eight-bit products saturate on processors without VNNI, and not in the browser.
         kind = quantization.QuantType.QInt8
-        quantization.quantize_dynamic(whole, path, weight_type=kind, reduce_range=True)
+        logging.disable(logging.WARNING)  # it advises steps that the export has done
+        try:
+            quantization.quantize_dynamic(whole, path, weight_type=kind, reduce_range=True)
+        finally:
+            logging.disable(logging.NOTSET)
 
 
 class Int8Model:

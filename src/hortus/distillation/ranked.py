@@ -15,10 +15,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from hortus.distillation.config import DistillationConfig
+from hortus.distillation.following import Following
 from hortus.distillation.losses import soft_loss
 from hortus.errors import ConfigError, DataError
 from hortus.language import LanguageModel
@@ -26,7 +27,7 @@ from hortus.language.batching import pad_right
 from hortus.objectives.encoder_decoder import shifted_right
 from hortus.objectives.examples import Examples
 from hortus.objectives.rows import Row, split_rows, text_of
-from hortus.training import Batch, Data, decay_groups
+from hortus.training import Batch, Data
 
 __all__ = ["RankedDistillation", "RankedExamples", "prepare_ranked"]
 
@@ -64,17 +65,8 @@ class RankedExamples(Examples):
         return batch
 
 
-class RankedDistillation:
+class RankedDistillation(Following):
     """A task for the Trainer, over batches of `RankedExamples`; validation measures the agreement."""
-
-    def __init__(self, student: Any, teacher: Any, settings: DistillationConfig):
-        self.network: nn.Module = student
-        self._settings, self._teacher = settings, teacher.eval().requires_grad_(False)
-
-    def to(self, device: torch.device) -> None:
-        """Move the teacher too."""
-        self.network.to(device)
-        self._teacher.to(device)
 
     def loss(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, dict[str, Any]]:
         """The weighted sum over rows, their number, and how often both rank the same choice first."""
@@ -92,10 +84,6 @@ class RankedDistillation:
             "accuracy": ((best == right)[known].sum(), known.sum()),
         }
         return weight_soft * soft + weight_hard * hard, count, metrics
-
-    def parameter_groups(self, weight_decay: float) -> list[dict[str, Any]]:
-        """Decay for matrices; none for biases and norms."""
-        return decay_groups(self.network, weight_decay)
 
 
 def choice_scores(network: Any, batch: Mapping[str, Tensor]) -> Tensor:

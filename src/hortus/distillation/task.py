@@ -13,16 +13,16 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from hortus.distillation.config import DistillationConfig
+from hortus.distillation.following import Following
 from hortus.distillation.losses import Projection, TopLogits, cosine_loss, keep_top, projected_loss
 from hortus.distillation.masking import BatchMasking
 from hortus.models.layers.memory import keep_freed_memory
 from hortus.objectives.causal import next_tokens
 from hortus.objectives.encoder_decoder import shifted_right
-from hortus.training import decay_groups
 
 __all__ = ["Distillation", "Reading", "project", "read_batch"]
 
@@ -81,7 +81,7 @@ def project(network: Any, states: Tensor) -> Projection:
     return Projection(head(states), network.head_weight, head.bias)
 
 
-class Distillation:
+class Distillation(Following):
     """A task for the Trainer: the triple loss, each term the mean that the paper takes.
 
     The sum over a batch is N (w_soft · soft / N_soft + w_hard · hard / N_hard + w_cosine · cosine / N), its
@@ -109,15 +109,9 @@ class Distillation:
         settings: DistillationConfig,
         masking: BatchMasking | None = None,
     ):
-        self.network: nn.Module = student
-        self._student, self._settings, self._masking = student, settings, masking
-        self._teacher = teacher.eval().requires_grad_(False)
+        super().__init__(student, teacher, settings)
+        self._masking = masking
         keep_freed_memory()
-
-    def to(self, device: torch.device) -> None:
-        """Move the teacher too."""
-        self.network.to(device)
-        self._teacher.to(device)
 
     def loss(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, dict[str, tuple[Tensor, Tensor]]]:
         """The weighted sum, the number of real tokens, and the terms by themselves."""
@@ -186,7 +180,3 @@ class Distillation:
             "attention_mask": batch["attention_mask"],
             "targets": reading.targets,
         }, top
-
-    def parameter_groups(self, weight_decay: float) -> list[dict[str, Any]]:
-        """Decay for matrices; none for biases and norms; frozen positions are in neither."""
-        return decay_groups(self.network, weight_decay)

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from hortus.distillation.config import DistillationConfig
+from hortus.distillation.following import Following
 from hortus.distillation.losses import cosine_loss, soft_loss
 from hortus.errors import ConfigError
 from hortus.language import LanguageModel
@@ -28,7 +29,7 @@ __all__ = ["TaskDistillation", "prepare_task"]
 _PREPARE = {"classify": classification.prepare, "answer": answering.prepare}
 
 
-class TaskDistillation:
+class TaskDistillation(Following):
     """A task for the Trainer. A batch is one of `Classification` or `Answering`.
 
     Args:
@@ -38,14 +39,8 @@ class TaskDistillation:
     """
 
     def __init__(self, task: Task, teacher: Any, settings: DistillationConfig):
-        self.network: nn.Module = task.network
-        self._task, self._settings = task, settings
-        self._teacher = teacher.eval().requires_grad_(False)
-
-    def to(self, device: torch.device) -> None:
-        """Move the teacher too."""
-        self.network.to(device)
-        self._teacher.to(device)
+        super().__init__(task.network, teacher, settings)
+        self._task = task
 
     def loss(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, dict[str, Any]]:
         """The weighted sum over rows, their number, and the terms by themselves."""
@@ -77,10 +72,6 @@ class TaskDistillation:
         return network.hidden(
             batch["input_ids"], batch["attention_mask"], token_type_ids=batch["token_type_ids"]
         )
-
-    def parameter_groups(self, weight_decay: float) -> list[dict[str, Any]]:
-        """As the task's."""
-        return self._task.parameter_groups(weight_decay)
 
 
 def _distributions(network: Any, states: Tensor, batch: Mapping[str, Tensor]) -> list[Tensor]:
