@@ -12,15 +12,19 @@ from hortus.registry import lazy_attributes
 if TYPE_CHECKING:
     from hortus.budget.counts import Counts, count
     from hortus.budget.estimate import Layout, estimate_memory, estimate_step
+    from hortus.budget.fitting import Fit, fit_runs
     from hortus.budget.hardware import Device, find_device, measure_machine
     from hortus.budget.laws import CHINCHILLA, KAPLAN, Law, find_law
     from hortus.budget.planning import Plan, plan
+    from hortus.budget.process import process_memory
+    from hortus.budget.runs import read_runs
 
 __all__ = [
     "CHINCHILLA",
     "KAPLAN",
     "Counts",
     "Device",
+    "Fit",
     "Law",
     "Layout",
     "Plan",
@@ -29,8 +33,11 @@ __all__ = [
     "estimate_step",
     "find_device",
     "find_law",
+    "fit_runs",
     "measure_machine",
     "plan",
+    "process_memory",
+    "read_runs",
 ]
 
 _HOMES = {
@@ -38,6 +45,7 @@ _HOMES = {
     "KAPLAN": "laws",
     "Counts": "counts",
     "Device": "hardware",
+    "Fit": "fitting",
     "Law": "laws",
     "Layout": "estimate",
     "Plan": "planning",
@@ -46,8 +54,11 @@ _HOMES = {
     "estimate_step": "estimate",
     "find_device": "hardware",
     "find_law": "laws",
+    "fit_runs": "fitting",
     "measure_machine": "hardware",
     "plan": "planning",
+    "process_memory": "process",
+    "read_runs": "runs",
 }
 
 __getattr__ = lazy_attributes(__name__, _HOMES)

@@ -62,7 +62,7 @@ def count(config: Any, *, rows: int = 1, length: int = 2048, target_length: int 
     >>> from hortus.models.bloom.config import published
     >>> counts = count(published("176b"), rows=1, length=2048)
     >>> counts.parameters, round(counts.training_flops_per_token / counts.parameters, 2)
-    (176247271424, 6.1)
+    (176247271424, 6.14)
     """
     match config:
         case BloomConfig():
