@@ -9,11 +9,12 @@ import sys
 import pytest
 
 import hortus.corpus
+import hortus.corpus.steps
 import hortus.tokenizer
 
 MODULES = [
     module.name
-    for package in (hortus.corpus, hortus.tokenizer)
+    for package in (hortus.corpus, hortus.corpus.steps, hortus.tokenizer)
     for module in pkgutil.iter_modules(package.__path__, package.__name__ + ".")
 ]
 

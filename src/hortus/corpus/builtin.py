@@ -20,8 +20,8 @@ import yaml
 from hortus.corpus.config import CODE, CorpusConfig
 from hortus.corpus.documents import Document
 from hortus.corpus.files import ReadLog, cut_parts, decode_blocks, open_bytes
+from hortus.corpus.hashing import normalised_key
 from hortus.corpus.languages import CHATTERBOT_LANGUAGES
-from hortus.corpus.steps import normalised_key
 from hortus.errors import DataError
 from hortus.registry import require
 

@@ -10,9 +10,18 @@ import pyarrow as pa
 
 __all__ = ["DOCUMENT_SCHEMA", "DROPPED_SCHEMA", "RAW_SCHEMA", "Document", "batches", "document_id"]
 
-# Between the steps; `language` is null until it is known, `group` where a document stands alone.
-RAW_SCHEMA = pa.schema([(name, pa.string()) for name in ("id", "text", "language", "source", "group")])
-DOCUMENT_SCHEMA = pa.schema([(name, pa.string()) for name in ("id", "text", "language", "source", "split")])
+# Between the steps; `language` is null until it is known, `group` where a document stands alone, `row` is
+# the place in its partition.
+RAW_SCHEMA = pa.schema(
+    [
+        *((name, pa.string()) for name in ("id", "text", "language", "source", "group", "licence", "url")),
+        ("language_score", pa.float32()),
+        ("row", pa.int64()),
+    ]
+)
+DOCUMENT_SCHEMA = pa.schema(
+    [(name, pa.string()) for name in ("id", "text", "language", "source", "licence", "url", "split")]
+)
 DROPPED_SCHEMA = pa.schema(
     [(name, pa.string()) for name in ("id", "text", "language", "source", "step", "reason")]
 )
@@ -28,12 +37,15 @@ class Document:
 
     language: None where the source does not say.
     group: documents of one group are never parted by the split; None stands alone.
+    licence: as the source, its catalogue entry or the file's own words state it.
     """
 
     text: str
     source: str
     language: str | None = None
     group: str | None = None
+    licence: str | None = None
+    url: str | None = None
 
 
 def document_id(text: str) -> str:
@@ -42,25 +54,24 @@ def document_id(text: str) -> str:
 
 
 def batches(documents: Iterable[Document]) -> Iterator[pa.RecordBatch]:
-    """Group documents into record batches of RAW_SCHEMA."""
+    """Group documents into record batches of RAW_SCHEMA, numbered from 0."""
     rows: list[Document] = []
-    characters = 0
+    characters = done = 0
     for document in documents:
         rows.append(document)
         characters += len(document.text)
         if len(rows) >= BATCH_DOCUMENTS or characters >= BATCH_CHARACTERS:
-            yield _batch(rows)
+            yield _batch(rows, done)
+            done += len(rows)
             rows, characters = [], 0
     if rows:
-        yield _batch(rows)
+        yield _batch(rows, done)
 
 
-def _batch(rows: list[Document]) -> pa.RecordBatch:
-    columns = [
-        [document_id(row.text) for row in rows],
-        [row.text for row in rows],
-        [row.language for row in rows],
-        [row.source for row in rows],
-        [row.group for row in rows],
-    ]
-    return pa.record_batch([pa.array(column, pa.string()) for column in columns], schema=RAW_SCHEMA)
+def _batch(rows: list[Document], start: int) -> pa.RecordBatch:
+    columns = [pa.array([document_id(row.text) for row in rows], pa.string())]
+    for name in RAW_SCHEMA.names[1:-2]:
+        columns.append(pa.array([getattr(row, name) for row in rows], pa.string()))
+    columns.append(pa.nulls(len(rows), pa.float32()))
+    columns.append(pa.array(range(start, start + len(rows)), pa.int64()))
+    return pa.record_batch(columns, schema=RAW_SCHEMA)

@@ -17,7 +17,7 @@ import pyarrow as pa
 from hortus.corpus.languages import CODE_EXTENSIONS
 from hortus.errors import DataError
 
-__all__ = ["ReadLog", "cut_parts", "decode_blocks", "find_files", "kind_of", "open_bytes"]
+__all__ = ["ReadLog", "cut_parts", "decode_blocks", "find_files", "kind_of", "open_bytes", "read_block"]
 
 PROSE_EXTENSIONS = frozenset({".txt", ".text", ".md", ".markdown"})
 JSONL_EXTENSIONS = frozenset({".jsonl", ".ndjson"})
@@ -30,17 +30,19 @@ class ReadLog:
     """What reading found that a report should say.
 
     repaired: bytes read as Windows-1252, by file.
-    skipped: files in folders that are of no known kind, by extension.
+    skipped: files in folders that are of no known kind, by extension; rows and pages left out, by reason.
+    broken: files that broke off or rows that could not be read, left out under `repair`.
     repeated_conversations: dialogues left out because a file of the same language has them already.
     """
 
     repaired: Counter[str] = field(default_factory=Counter)
     skipped: Counter[str] = field(default_factory=Counter)
+    broken: Counter[str] = field(default_factory=Counter)
     repeated_conversations: int = 0
 
 
 def kind_of(path: Path) -> str | None:
-    """ "prose", "code", "jsonl", "parquet" or None, by extension, a .gz or .zst after it left out."""
+    """ "prose", "code", "jsonl", "csv", "parquet", "warc" or None, by extension, without .gz or .zst."""
     suffix = path.suffix.lower()
     packed = suffix in COMPRESSIONS
     if packed:
@@ -51,6 +53,10 @@ def kind_of(path: Path) -> str | None:
         return "code"
     if suffix in JSONL_EXTENSIONS:
         return "jsonl"
+    if suffix in (".csv", ".tsv"):
+        return "csv"
+    if suffix == ".warc" and path.suffix.lower() != ".zst":
+        return "warc"
     return "parquet" if suffix == ".parquet" and not packed else None
 
 
@@ -76,7 +82,7 @@ def find_files(source: str, log: ReadLog) -> list[Path]:
         if not found:
             raise DataError(
                 f"source {source!r} does not exist",
-                allowed="a folder, a file, a glob, or the built-in chatterbot and stdlib",
+                allowed="a folder, a file, a glob, a catalogue (.yaml), hub:OWNER/NAME, chatterbot or stdlib",
                 do="check the path",
             )
     known = [file for file in found if kind_of(file)]
@@ -88,7 +94,9 @@ def find_files(source: str, log: ReadLog) -> list[Path]:
     return known
 
 
-_ALLOWED = ".txt, .md, source code, .jsonl, each also as .gz or .zst, and .parquet"
+_ALLOWED = (
+    ".txt, .md, source code, .jsonl, .csv, .tsv, each also as .gz or .zst, .parquet, and .warc or .warc.gz"
+)
 
 
 def _walk(folder: Path) -> Iterator[Path]:
@@ -156,7 +164,7 @@ def decode_blocks(stream: BinaryIO, path: Path, repair: bool, log: ReadLog) -> I
     decoder = codecs.getincrementaldecoder("utf-8")("strict")
     offset, first = 0, True
     while True:
-        block = stream.read(BLOCK_BYTES)
+        block = read_block(stream, path, repair, log)
         pending = decoder.getstate()[0]
         try:
             text = decoder.decode(block, final=not block)
@@ -175,6 +183,17 @@ def decode_blocks(stream: BinaryIO, path: Path, repair: bool, log: ReadLog) -> I
             yield text
         if not block:
             return
+
+
+def read_block(stream: BinaryIO, path: Path, repair: bool, log: ReadLog) -> bytes:
+    """The next megabyte; under `repair`, a file that breaks off ends there."""
+    try:
+        return stream.read(BLOCK_BYTES)
+    except DataError:
+        if not repair:
+            raise
+        log.broken[str(path)] += 1
+        return b""
 
 
 def _last_boundary(data: bytes) -> int:
@@ -213,18 +232,20 @@ def cut_parts(blocks: Iterator[str], part_characters: int) -> Iterator[str]:
     rest = ""
     for block in blocks:
         rest += block
-        while len(rest) > part_characters:
-            cut = _cut_place(rest, part_characters)
-            yield rest[:cut]
-            rest = rest[cut:]
+        start = 0
+        while len(rest) - start > part_characters:
+            cut = _cut_place(rest, start, part_characters)
+            yield rest[start:cut]
+            start = cut
+        rest = rest[start:]
     if rest:
         yield rest
 
 
-def _cut_place(text: str, limit: int) -> int:
+def _cut_place(text: str, start: int, limit: int) -> int:
     for mark in ("\n\n", "\n"):
         # In the second half only: a heading alone makes no document.
-        place = text.rfind(mark, limit // 2, limit)
+        place = text.rfind(mark, start + limit // 2, start + limit)
         if place >= 0:
             return place + len(mark)
-    return limit
+    return start + limit

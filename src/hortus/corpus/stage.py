@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
 
-from hortus.corpus.build import CorpusStatistics, build_corpus
+from hortus.artifact import read_json
+from hortus.corpus.build import TIMING, CorpusStatistics, build_corpus
 from hortus.corpus.config import CODE, CorpusConfig, ShardsConfig
+from hortus.corpus.mixture import MixtureConfig, mix
+from hortus.corpus.reporting import corpus_blocks, write_card
 from hortus.corpus.shards import ShardFolder, write_shards
 from hortus.corpus.sources import source_files
 from hortus.recipe import Stage, StageContext, StageResult
 from hortus.report import Table
 from hortus.tokenizer import Tokenizer, language_shares
 
-__all__ = ["SHARDS", "STAGE", "corpus_tables"]
+__all__ = ["MIXTURE", "SHARDS", "STAGE"]
 
 
 def run_corpus(config: CorpusConfig, context: StageContext) -> StageResult:
     """Build the corpus in the stage's folder."""
     statistics = build_corpus(config, context.folder)
+    write_card(context.folder, statistics)
     numbers = {
         "documents": statistics.documents,
         "bytes": statistics.num_bytes,
@@ -25,35 +29,8 @@ def run_corpus(config: CorpusConfig, context: StageContext) -> StageResult:
         "validation_documents": sum(of["validation"]["documents"] for of in statistics.languages.values()),
         "dropped": _dropped(statistics),
     }
-    return StageResult(numbers=numbers, blocks=corpus_tables(statistics))
-
-
-def corpus_tables(statistics: CorpusStatistics) -> list[Table]:
-    """Tables by language and by step, for a report or the terminal."""
-    ordered = sorted(statistics.languages.items(), key=lambda item: -item[1]["train"]["bytes"])
-    languages = [
-        [language, *(of[split][what] for split in ("train", "validation") for what in ("documents", "bytes"))]
-        for language, of in ordered
-    ]
-    columns = ["language", "documents", "bytes", "held-out documents", "held-out bytes"]
-    steps: list[list[Any]] = []
-    for name, counts in statistics.steps.items():
-        steps.append([name, "kept", counts.get("kept", 0)])
-        steps += [[name, reason, number] for reason, number in counts.items() if reason != "kept"]
-    notes = [
-        ["repeated dialogues left out within chatterbot", statistics.repeated_conversations],
-        ["clusters of near duplicates kept on one side of the split", statistics.clusters],
-        ["documents in them", statistics.clustered_documents],
-        ["files with repaired bytes", len(statistics.repaired)],
-        ["files of unknown kind skipped", sum(statistics.skipped.values())],
-    ]
-    return [
-        Table(title="Corpus by language", columns=columns, rows=languages),
-        Table(
-            title="Documents kept and dropped by step", columns=["step", "outcome", "documents"], rows=steps
-        ),
-        Table(title="Duplicates and repairs", columns=["what", "count"], rows=notes),
-    ]
+    timing = read_json(context.folder / TIMING)
+    return StageResult(numbers=numbers, blocks=corpus_blocks(statistics, timing))
 
 
 def _dropped(statistics: CorpusStatistics) -> dict[str, int]:
@@ -65,10 +42,21 @@ def _dropped(statistics: CorpusStatistics) -> dict[str, int]:
     }
 
 
-def run_shards(config: ShardsConfig, context: StageContext) -> StageResult:
-    """Encode the corpus stage's documents with the tokenizer stage's tokenizer."""
+def run_mixture(config: MixtureConfig, context: StageContext) -> StageResult:
+    """Repeat and leave out the corpus's documents until the languages have their shares."""
     tokenizer = Tokenizer.load(context.inputs["tokenizer"])
-    shards = write_shards(context.inputs["corpus"], tokenizer, context.folder, config)
+    mixture = mix(context.inputs["corpus"], config, context.folder, tokenizer)
+    return StageResult(numbers={"shares": dict(mixture.shares)}, blocks=[mixture.table()])
+
+
+def run_shards(config: ShardsConfig, context: StageContext) -> StageResult:
+    """Encode the documents of the mixture, or of the corpus where there is none."""
+    tokenizer = Tokenizer.load(context.inputs["tokenizer"])
+    documents = context.inputs.get("mixture", context.inputs["corpus"])
+    if "mixture" in context.inputs:
+        # The mixture has the shares already.
+        config = replace(config, alpha=1.0, code_share=1.0)
+    shards = write_shards(documents, tokenizer, context.folder, config)
     train, held_out = shards.tokens("train"), shards.tokens("validation")
     numbers = {
         "tokens": sum(train.values()),
@@ -91,4 +79,5 @@ def _mixture_table(shards: ShardFolder, shares: dict[str, float]) -> Table:
 
 
 STAGE = Stage(CorpusConfig, run_corpus, files=source_files)
-SHARDS = Stage(ShardsConfig, run_shards, needs=("corpus", "tokenizer"))
+MIXTURE = Stage(MixtureConfig, run_mixture, needs=("corpus", "tokenizer"))
+SHARDS = Stage(ShardsConfig, run_shards, needs=("corpus", "tokenizer"), uses=("mixture",))
