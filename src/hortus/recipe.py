@@ -51,6 +51,7 @@ __all__ = [
 ]
 
 RECORDS = "stages"
+_WATCH_SECONDS = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +93,7 @@ class Stage:
         needs: kinds of stage that must stand before it.
         uses: kinds that it reads where the recipe has them.
         files: the user's files that the output depends on, so that a changed file is a changed key.
+        parallel: every process of a torchrun carries it out, together; other stages are the first one's.
     """
 
     config: type
@@ -99,6 +101,7 @@ class Stage:
     needs: tuple[str, ...] = ()
     uses: tuple[str, ...] = ()
     files: Callable[[Any], Sequence[Path]] = lambda config: ()
+    parallel: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -218,8 +221,34 @@ def run_recipe(recipe: Recipe, *, resume: bool = False, until: str | None = None
     names = [planned.name for planned in recipe.stages]
     if until is not None and until not in names:
         raise ConfigError(f"--until {until!r} is not a stage", do=nearest(until, names))
+    wanted = names[: names.index(until) + 1] if until else names
+    if int(os.environ.get("RANK", "0")) > 0:
+        return _follow(recipe, wanted)
+    # Started again by torchrun after a failure, a run goes on from what this very launch left.
+    resume = resume or int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
     with lock_folder(recipe.folder):
-        return _run_locked(recipe, resume, names[: names.index(until) + 1] if until else names)
+        return _run_locked(recipe, resume, wanted)
+
+
+def _follow(recipe: Recipe, names: Sequence[str]) -> RunResult:
+    """The other processes of a torchrun: wait for the first one's stages, join in the parallel ones."""
+    keys: dict[str, str] = {}
+    folders: dict[str, Path] = {}
+    stopped = None
+    for planned in recipe.stages[: len(names)]:
+        key, folder = _key(planned, keys), recipe.folder / planned.name
+        record = None
+        while record is None or not (record["done"] or planned.stage.parallel):
+            time.sleep(_WATCH_SECONDS)
+            record = _read_record(recipe, planned.name, key)
+        if not record["done"]:
+            inputs = {kind: folders[kind] for kind in _inputs(planned.stage, folders)}
+            context = StageContext(folder=folder, inputs=inputs, resume=True, recipe=recipe.source)
+            stopped = planned.stage.run(planned.config, context).stopped
+        keys[planned.kind], folders[planned.kind] = key, folder
+        if stopped:
+            break
+    return RunResult(numbers={}, seconds={}, cached=(), report=recipe.folder / "report.html", stopped=stopped)
 
 
 def _run_locked(recipe: Recipe, resume: bool, names: Sequence[str]) -> RunResult:

@@ -14,6 +14,7 @@ import torch
 from hortus.models import build_network
 from hortus.objectives.causal import CausalLanguageModeling
 from hortus.training import Trainer, TrainingConfig
+from hortus.training.progress import Progress
 
 from .tasks import sentences
 
@@ -38,12 +39,34 @@ CONFIG: dict[str, Any] = {
 
 
 def train(
-    folder: str, network: dict[str, Any] = BLOOM, resume: bool = False, kill_at: int = 0, **settings: Any
+    folder: str,
+    network: dict[str, Any] = BLOOM,
+    resume: bool = False,
+    kill_at: int = 0,
+    poison_at: int = 0,
+    **settings: Any,
 ) -> Any:
-    """Train in `folder`; rank 1 kills itself at the first attempt at step `kill_at`."""
+    """Train in `folder`.
+
+    Args:
+        kill_at: rank 1 kills itself at this step of the first attempt.
+        poison_at: rank 1's loss is not a number at this step.
+    """
     torch.set_num_threads(1)
     torch.manual_seed(3)
-    task = CausalLanguageModeling(build_network(network))
+    task: Any = CausalLanguageModeling(build_network(network))
+    loss_of = task.loss
+
+    def loss(batch: Any) -> Any:
+        total, count, metrics = loss_of(batch)
+        bad = poison_at and trainer.step + 1 == poison_at and trainer.ranks.rank == 1
+        return (total * float("nan") if bad else total), count, metrics
+
+    def say(self: Progress, line: str) -> None:
+        with (Path(folder) / f"said-{os.environ.get('RANK', '0')}").open("a") as file:
+            file.write(line + "\n")
+
+    task.loss, Progress.say = loss, say  # type: ignore[method-assign]
 
     def on_event(event: str, trainer: Trainer, record: dict[str, Any]) -> None:
         first_try = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") == "0"

@@ -15,6 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+
+from hortus.errors import ConfigError
+from hortus.training.ranks import Ranks
+from hortus.training.shards import read_shards
 
 from .scaled_run import DECODER, train
 
@@ -146,6 +151,41 @@ def test_a_killed_rank_recovers_by_itself(alone: Path, launch: Launch, tmp_path:
     assert codes[1] == -signal.SIGKILL and codes[0] != 0
     launch(tmp_path, processes=2, attempt=1)  # as the agent does: nobody says resume
     assert_same_curve(tmp_path, alone)
+
+
+def test_only_the_launch_that_began_a_run_resumes_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    ranks = Ranks()
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "first")
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    assert not ranks.restarted(tmp_path)  # refused at its first try, it must not go on at its second
+    ranks.begin(tmp_path)
+    assert ranks.restarted(tmp_path)
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "second")
+    assert not ranks.restarted(tmp_path)
+
+
+def test_tensor_parallelism_needs_processes(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="tensor_parallel=2 in a single process.*torchrun"):
+        train(str(tmp_path), tensor_parallel=2)
+
+
+@slow
+def test_a_loss_that_is_no_number_is_left_out_and_its_rank_named(launch: Launch, tmp_path: Path) -> None:
+    launch(tmp_path, processes=2, poison_at=5)
+    said = (tmp_path / "said-0").read_text()
+    assert "step 5: loss nan" in said and "rank 1 of 2 has a loss that is not finite" in said
+    assert "rank 0 of 2 has a loss" not in said
+    assert records(tmp_path)[-1]["skipped_steps"] == 1
+
+
+@slow
+def test_bfloat16_travels_and_float32_adds(launch: Launch, tmp_path: Path) -> None:
+    for name, processes in (("one", 1), ("two", 2)):
+        launch(tmp_path / name, processes=processes, dtype="bfloat16")
+    losses = [[r["loss"] for r in records(tmp_path / name) if "loss" in r] for name in ("one", "two")]
+    assert losses[0] == pytest.approx(losses[1], abs=0.03)
+    weights = tmp_path / "two" / "checkpoints" / "step-00000020" / "model"
+    assert {tensor.dtype for tensor in read_shards(weights).values()} == {torch.float32}
 
 
 @slow

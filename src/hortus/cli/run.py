@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 from rich.console import Console
@@ -13,6 +14,7 @@ from rich.table import Table
 
 from hortus.artifact import read_config
 from hortus.errors import ArtifactError
+from hortus.launch import write_launch_file
 from hortus.recipe import RunResult, read_recipe, read_records, run_recipe
 
 
@@ -22,6 +24,9 @@ def run(
     set: Annotated[tuple[str, ...], Parameter(negative=())] = (),
     resume: Annotated[bool, Parameter(negative=())] = False,
     until: str | None = None,
+    launch: Literal["torchrun", "slurm"] | None = None,
+    nodes: int = 1,
+    processes: int = 1,
     json: Annotated[bool, Parameter(name="--json", negative=())] = False,
 ) -> int:
     """Carry out a recipe: run every stage that is not cached and write report.html.
@@ -36,10 +41,21 @@ def run(
         Let an interrupted stage go on from its last good checkpoint.
     until
         The last stage to run.
+    launch
+        Write a file that runs the recipe on many devices instead of running it.
+    nodes
+        Machines, for --launch.
+    processes
+        Devices of each machine, for --launch.
     json
         Print one JSON object instead of the table.
     """
+    if launch is not None:
+        print(write_launch_file(launch, recipe, set, nodes=nodes, processes=processes))
+        return 0
     result = run_recipe(read_recipe(recipe, set), resume=resume, until=until)
+    if int(os.environ.get("RANK", "0")) > 0:  # the first process of a torchrun speaks for all
+        return 0
     if json:
         _print_json(result)
     else:

@@ -54,8 +54,15 @@ def pretrain(
         keep_boundaries=config.document_boundaries,
     )
     run = folder / "run"
-    result = Trainer(config, task, data, folder=run, validation=validation).train(resume=resume)
-    if not result.interrupted:
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    # What a scaling law needs to know beside metrics.jsonl.
+    write_json(run / "scale.json", {"parameters": parameters, "tokens_per_sample": config.sequence_length})
+    trainer = Trainer(config, task, data, folder=run, validation=validation)
+    result = trainer.train(resume=resume)
+    if trainer.ranks.size > 1:
+        weights, network = trainer.ranks.gather(network), build_network(_network_config(config, tokenizer))
+        network.load_state_dict(weights, strict=trainer.ranks.first)
+    if trainer.ranks.first and not result.interrupted:
         save_network(
             network,
             folder / "model",
@@ -150,4 +157,4 @@ def _series(history: list[dict[str, Any]], key: str) -> tuple[list[float], list[
     return [step for step, _ in points], [value for _, value in points]
 
 
-STAGE = Stage(PretrainConfig, run, needs=("tokenizer", "shards"))
+STAGE = Stage(PretrainConfig, run, needs=("tokenizer", "shards"), parallel=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import Any
 
@@ -59,12 +60,18 @@ class Rates:
     @property
     def energy_kwh(self) -> float:
         """Energy estimate, that before a resume included."""
-        return self._energy_before + self._meter.stop()
+        return self._energy_before + self._meter.stop() * self._meters()
 
     @property
     def energy_source(self) -> str:
         """How the energy is found."""
         return self._meter.source
+
+    def _meters(self) -> float:
+        """By what this process's meter counts for all processes: counters see the whole machine."""
+        whole_machine = self._meter.source.startswith("measured")
+        here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        return self._devices / here if whole_machine else self._devices
 
     def remaining_seconds(self, samples: int) -> float | None:
         """Time left at the mean speed so far, by samples and by max_minutes; None when neither is known."""
