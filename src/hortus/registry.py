@@ -31,6 +31,7 @@ STAGES: dict[str, str] = {
     "corpus": "hortus.corpus.stage:STAGE",
     "tokenizer": "hortus.tokenizer.stage:STAGE",
     "shards": "hortus.corpus.stage:SHARDS",
+    "mixture": "hortus.corpus.stage:MIXTURE",
     "pretrain": "hortus.objectives.pretrain:STAGE",
     "labelled": "hortus.objectives.labelled:STAGE",
     "encoder": "hortus.objectives.encoder_stage:STAGE",
