@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 from hortus.errors import ConfigError, DataError, DeviceError, HortusError
@@ -90,9 +89,11 @@ def _run_by_daft(
     frame = daft.from_pydict({"task": [json.dumps(task) for task in tasks]})
     if engine != "local":
         frame = frame.into_partitions(len(tasks))
-    run = daft.udf(return_dtype=daft.DataType.string(), batch_size=1, **settings)(
-        partial(_outcomes, function)
-    )
+
+    @daft.udf(return_dtype=daft.DataType.string(), batch_size=1, **settings)
+    def run(batch: Any) -> list[str]:
+        return _outcomes(function, batch)
+
     return list(frame.select(run(daft.col("task")).alias("outcome")).to_pydict()["outcome"])
 
 
