@@ -87,7 +87,8 @@ def run_pass(work: Path, index: int, number: int, stage: Stage, is_last: bool) -
     else:
         stream = _stored(stage_folder(work, index - 1) / f"part-{number:05d}.parquet")
     measures: dict[str, list[np.ndarray]] = {}
-    measure = stage.ends.measure if stage.ends else _split_measures if is_last else None
+    splits = is_last and config.validation_fraction > 0
+    measure = stage.ends.measure if stage.ends else _split_measures if splits else None
     with ExitStack() as stack:
         kept = _writer(stack, folder / f"part-{number:05d}.parquet", RAW_SCHEMA)
         dropped = _writer(stack, folder / f"dropped-{number:05d}.parquet", DROPPED_SCHEMA)

@@ -41,7 +41,9 @@ def write_documents(
     entries = _entries(work, last, total)
     if not entries:
         raise _nothing_left(config, statistics)
-    together, clusters = _clusters(work, last, total, config)
+    together = clusters = np.arange(len(entries))
+    if config.validation_fraction > 0:
+        together, clusters = _clusters(work, last, total, config)
     _, sizes = np.unique(clusters, return_counts=True)
     statistics.clusters, statistics.clustered_documents = int((sizes > 1).sum()), int(sizes[sizes > 1].sum())
     numbered = [SplitEntry(*entry, number) for entry, number in zip(entries, together.tolist(), strict=True)]
