@@ -17,6 +17,7 @@ import hortus.models
 from hortus.errors import ArtifactError, ConfigError
 from hortus.models import available, build_network, family, load_network, save_network, state_for_saving
 from hortus.models.bloom import FAMILY, Bloom, BloomConfig
+from hortus.models.families import FAMILIES
 
 SHAPE = BloomConfig(vocab_size=40, hidden_size=16, num_layers=12, num_heads=2)
 
@@ -150,7 +151,7 @@ def test_sizes_are_listed_without_torch() -> None:
 def test_every_exported_name_exists() -> None:
     for module in (
         hortus.models,
-        *(importlib.import_module(f"hortus.models.{name}") for name in available()),
+        *(importlib.import_module(home.partition(":")[0]) for home in FAMILIES.values()),
     ):
         assert all(getattr(module, name) is not None for name in module.__all__)
         with pytest.raises(AttributeError):
