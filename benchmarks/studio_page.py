@@ -105,7 +105,7 @@ def main() -> None:
 
 def open_project(context: Any, studio: Any, project: str) -> Any:
     page = context.new_page()
-    page.set_default_timeout(100_000)
+    page.set_default_timeout(140_000)
     page.goto(studio[0])
     page.goto(f"http://127.0.0.1:{studio['port']}/#/{project}")
     page.reload()

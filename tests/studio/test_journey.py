@@ -56,7 +56,7 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]
 def test_the_whole_journey(studio: dict[str, Any], pictures: Path) -> None:
     with chromium_context(color_scheme="light") as context:
         page = context.new_page()
-        page.set_default_timeout(60_000)
+        page.set_default_timeout(WAIT_MS)
         faults = watch_faults(page)
         keep: Callable[[str], object] = lambda name: page.screenshot(path=pictures / f"studio-{name}.png")  # noqa: E731
         page.goto(studio["link"])

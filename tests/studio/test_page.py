@@ -72,6 +72,7 @@ def test_axe_finds_no_serious_violation(studio: Any, client: Client, tmp_path: P
     with chromium_context(color_scheme=scheme) as context:
         context.add_init_script(path=AXE)
         page = context.new_page()
+        page.set_default_timeout(240_000)
         page.goto(studio[0])
         page.goto(f"http://127.0.0.1:{studio['port']}/#/{project}")
         page.reload()
@@ -115,6 +116,7 @@ def test_hostile_data_templates_and_names_stay_text(studio: Any, client: Client,
     client.run(project, variations)
     with chromium_context() as context:
         page = context.new_page()
+        page.set_default_timeout(240_000)
         page.goto(studio[0])
         faults = watch_faults(page)
         page.goto(f"http://127.0.0.1:{studio['port']}/#/{project}")
@@ -143,6 +145,7 @@ def test_a_page_of_another_origin_can_do_nothing(studio: Any, client: Client, tm
     before = len(client("GET", "/projects")["projects"])
     with chromium_context() as context:
         page = context.new_page()
+        page.set_default_timeout(240_000)
         page.goto(studio[0])
         other = context.new_page()
         elsewhere = tmp_path / "other.html"
@@ -171,6 +174,7 @@ def test_a_hundred_thousand_rows_are_paged(studio: Any, client: Client, tmp_path
     project = client.project("long", path)
     with chromium_context() as context:
         page = context.new_page()
+        page.set_default_timeout(240_000)
         page.goto(studio[0])
         page.goto(f"http://127.0.0.1:{studio['port']}/#/{project}")
         page.reload()
