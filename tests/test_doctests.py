@@ -8,7 +8,9 @@ import importlib
 import pytest
 
 
-@pytest.mark.parametrize("name", ["errors", "config", "artifact", "card", "registry", "carbon", "energy", "report"])
+@pytest.mark.parametrize(
+    "name", ["errors", "config", "artifact", "card", "registry", "carbon", "energy", "report"]
+)
 def test_examples(name: str) -> None:
     result = doctest.testmod(importlib.import_module(f"hortus.{name}"))
     assert result.attempted > 0
