@@ -175,16 +175,21 @@ class _Trials:
 def _in_processes(places: Sequence[str], config: AblateConfig) -> Iterator[tuple[str, dict[str, Any]]]:
     if not places:
         return
-    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(config.processes, mp_context=multiprocessing.get_context("spawn"))
     try:
-        with ProcessPoolExecutor(config.processes, mp_context=context) as pool:
-            running = {pool.submit(run_trial, place): place for place in places}
-            for finished in as_completed(running):
-                yield running[finished], finished.result()
+        running = {pool.submit(run_trial, place): place for place in places}
+        for finished in as_completed(running):
+            yield running[finished], finished.result()
     except BrokenProcessPool as error:
         raise DeviceError(
             "a process of the ablation was killed", do="lower processes if memory ran out; --resume goes on"
         ) from error
+    finally:
+        # Interrupted, the trials in progress stop at once: their checkpoints let them go on.
+        workers = list((pool._processes or {}).values())
+        pool.shutdown(wait=False, cancel_futures=True)
+        for worker in workers:
+            worker.terminate()
 
 
 def _on_ray(places: Sequence[str], config: AblateConfig) -> Iterator[tuple[str, dict[str, Any]]]:

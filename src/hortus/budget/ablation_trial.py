@@ -21,6 +21,7 @@ from hortus.artifact import read_json, write_json
 from hortus.budget.ablation_objectives import MaskedDecoding, PrefixModeling
 from hortus.config import from_mapping
 from hortus.corpus import PackedLoader, ValidationLoader
+from hortus.errors import DeviceError
 from hortus.models import build_network, save_network
 from hortus.objectives.causal import CausalLanguageModeling
 from hortus.tokenizer import Tokenizer
@@ -81,6 +82,10 @@ def _train(network: Any, tokenizer: Tokenizer, job: Job, place: Path) -> float:
         )
         run = place / "run" / str(number)
         result = Trainer(config, task, data, folder=run, quiet=True).train(resume=True)
+        if result.interrupted:
+            raise DeviceError(
+                f"the trial {place.name} was stopped by {result.stopped}", do="--resume goes on"
+            )
         loss = result.metrics.get("loss") or math.nan
     network.eval()
     return float(loss)
