@@ -251,12 +251,8 @@ def _run_rows(call: Call) -> dict[str, Any]:
         if name in call.query:
             tiles = [tile for tile in tiles if tile[place] == call.text(name)]
     offset, limit = call.number("offset", 0), call.number("limit", 100, _MOST_PAGE)
-    table = call.studio.table(call.project)
-    page = [
-        {"tile": tile, **_shown(tile[0], table.row(tile[0]))}
-        for tile in tiles[offset : offset + limit]
-        if tile[0] < len(table)
-    ]
+    table = call.studio.table_of(call.studio.store.spec(call.path["run"])["data"])
+    page = [{"tile": tile, **_shown(tile[0], table.row(tile[0]))} for tile in tiles[offset : offset + limit]]
     return {"total": len(tiles), "offset": offset, "rows": page}
 
 

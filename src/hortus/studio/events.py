@@ -13,7 +13,7 @@ from typing import Any
 
 __all__ = ["Broker"]
 
-_KEPT = 2000
+_KEPT_CHARACTERS = 8_000_000  # of a project's events
 _MOST_WAITING = 5000
 _HEARTBEAT_SECONDS = 15.0
 _CLOSED_SECONDS = 5.0
@@ -29,7 +29,9 @@ class Broker:
     def __init__(self, closed: Callable[[str], None] | None = None):
         # Numbers start at the clock: those of a former process are all smaller, so what it told is a gap.
         self._number = int(time.time() * 1000)
-        self._first = self._number + 1
+        self._began = self._number
+        self._dropped: dict[str, int] = {}
+        self._sizes: dict[str, int] = {}
         self._kept: dict[str, deque[tuple[int, str]]] = {}
         self._streams: dict[str, set[asyncio.Queue[tuple[int, str] | None]]] = {}
         self._lock = threading.Lock()
@@ -42,7 +44,13 @@ class Broker:
         with self._lock:
             self._number += 1
             text = f"id: {self._number}\nevent: {event}\ndata: {body}\n\n"
-            self._kept.setdefault(project, deque(maxlen=_KEPT)).append((self._number, text))
+            kept = self._kept.setdefault(project, deque())
+            kept.append((self._number, text))
+            size = self._sizes.get(project, 0) + len(text)
+            while size > _KEPT_CHARACTERS and len(kept) > 1:
+                self._dropped[project], old = kept.popleft()
+                size -= len(old)
+            self._sizes[project] = size
             self._hand(self._streams.get(project, ()), (self._number, text))
 
     def _hand(
@@ -102,8 +110,7 @@ class Broker:
     def _missed(self, project: str, last: int | None) -> list[str]:
         if last is None:
             return []
-        kept = self._kept.get(project, deque())
-        oldest = kept[0][0] if len(kept) == _KEPT else self._first
-        if last < oldest - 1 or last > self._number:
+        kept = self._kept.get(project, ())
+        if last < self._dropped.get(project, self._began) or last > self._number:
             return [f"id: {self._number}\nevent: reset\ndata: {{}}\n\n"]
         return [text for number, text in kept if number > last]

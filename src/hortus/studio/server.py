@@ -10,6 +10,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -134,16 +135,18 @@ async def _upload(request: Request) -> Response:
         raise DataError(f"the file {name!r}", allowed=", ".join(SUFFIXES))
     folder = studio.config.folder / "uploads"
     folder.mkdir(parents=True, exist_ok=True)
-    digest = hashlib.blake2b(digest_size=6)
-    with tempfile.NamedTemporaryFile(dir=folder, prefix=".", suffix=".part") as part:
-        async for piece in request.stream():
-            digest.update(piece)
-            await run_in_threadpool(part.write, piece)
-        part.flush()
+    digest, part = hashlib.blake2b(digest_size=6), folder / f".{secrets.token_hex(8)}.part"
+    try:
+        with part.open("wb") as file:
+            async for piece in request.stream():
+                digest.update(piece)
+                await run_in_threadpool(file.write, piece)
         home = folder / digest.hexdigest()
         home.mkdir(exist_ok=True)
-        (home / name).unlink(missing_ok=True)
-        (home / name).hardlink_to(part.name)
+        if not (home / name).exists():  # the same content is there: its projects keep it as it is
+            part.replace(home / name)
+    finally:
+        part.unlink(missing_ok=True)
     names = query.get("names")
     options = {"encoding": query.get("encoding", "utf-8"), "names": names.split(",") if names else []}
     source = from_mapping(DataSource, {"source": str(home / name), **options})
@@ -266,6 +269,11 @@ class _Server(uvicorn.Server):
         if self.started:
             host, port = self.servers[0].sockets[0].getsockname()[:2]
             self._announce(f"http://{f'[{host}]' if ':' in host else host}:{port}")
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """The first signal stops gracefully, a second one at once; neither ends the process by itself."""
+        self.force_exit = self.should_exit
+        self.should_exit = True
 
     async def shutdown(self, sockets: Any = None) -> None:
         self._ending()
