@@ -23,6 +23,7 @@ import json
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -204,10 +205,8 @@ def measure_inference(options: argparse.Namespace) -> dict[str, Any]:
     result: dict[str, Any] = {}
     for size, rounds in ((1, 15), (32, 3)):
         ids = torch.randint(1000, 30000, (size, TOKENS))
-        sides: dict[str, Step] = {
-            name: lambda network=network, ids=ids: network.hidden(ids)
-            for name, network in (("teacher", teacher), ("student", student))
-        }
+        models = {"teacher": teacher, "student": student}
+        sides: dict[str, Step] = {name: partial(one.hidden, ids) for name, one in models.items()}
         seconds = in_turns(sides, rounds)
         result[f"batch {size}"] = {
             "milliseconds": {name: 1000 * value for name, value in seconds.items()},

@@ -342,3 +342,6 @@ def test_the_command(tmp_path: Path, texts: Path, capsys: pytest.CaptureFixture[
     with pytest.raises(SystemExit) as end:
         main([*arguments[:6], "--on-device", str(tmp_path)])
     assert end.value.code == 2 and "allowed: --task classify" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as end:
+        main([*arguments[:6], "--task", "classify", "--on-device", str(tmp_path)])
+    assert end.value.code == 2 and "npm install onnxruntime-web" in capsys.readouterr().err

@@ -14,7 +14,7 @@ import torch
 
 from hortus.distillation.browser import find_browser, measure_page
 from hortus.distillation.int8 import Int8Model
-from hortus.distillation.on_device import page_table, runtime_files, write_page
+from hortus.distillation.on_device import page_table, runtime_files, study, write_page
 from hortus.errors import ConfigError, DeviceError
 from hortus.language import LanguageModel
 from hortus.tokenizer import joined, windows_of_pair
@@ -162,10 +162,15 @@ def test_answers_offline_in_chromium_equal_pythons(
         )
 
 
-def test_int8_answers_are_near_the_networks(
+def test_a_study_without_a_browser_is_near_the_networks(
     answerers: tuple[LanguageModel, LanguageModel], tmp_path: Path
 ) -> None:
-    write_page(*answerers, tmp_path / "page", [])
+    folders = [tmp_path / name for name in ("teacher", "student")]
+    for folder, model in zip(folders, answerers, strict=True):
+        model.save(folder)
+    table, lacking = study(folders[0], folders[1], tmp_path / "page", tmp_path, PAIRS)
+    assert "npm install onnxruntime-web" in lacking
+    assert all(row[1] > 0 and row[2:5] == [None] * 3 and row[5] > 0 for row in table.rows)
     for name, model in zip(("teacher", "student"), answerers, strict=True):
         written = Int8Model(tmp_path / "page" / f"{name}.onnx", model)
         ids, types = joined(
