@@ -6,7 +6,7 @@
 Each shape trains in a process of its own: the real Trainer, AdamW, fp32, three steps and a checkpoint. Its
 peak resident memory is compared with hortus.budget.process; what a process holds before it trains is measured
 with one tiny shape, which is not among those judged. Time: the best of several steps against
-hortus.budget.estimate on this machine as hortus.budget.measure_machine finds it, in the same run.
+hortus.budget.estimate on this machine as hortus.budget.measure_machine finds it just before.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
@@ -90,22 +89,17 @@ def memory() -> list[dict[str, Any]]:
 
 
 def step_time() -> list[dict[str, Any]]:
-    import torch
-
     from hortus.budget import Layout, estimate_step, measure_machine
 
-    device = measure_machine()
-    products = {width: round(flops / 1e9, 1) for width, flops in device.matmul_by_width.items()}
-    print(f"GFLOP/s by width {products}, memory {device.bandwidth / 1e9:.1f} GB/s", file=sys.stderr)
-    print(f"threads {torch.get_num_threads()}, launch {device.launch_seconds:.2e} s", file=sys.stderr)
     rows = []
     for shape in SHAPES:
+        device = measure_machine.__wrapped__()  # before each shape anew, for a clock moves
+        products = {width: round(flops / 1e9) for width, flops in device.matmul_by_width.items()}
+        print(f"  {products} GFLOP/s, memory {device.bandwidth / 1e9:.1f} GB/s", file=sys.stderr)
         layout = Layout(micro_batch=shape[4], zero_stage=0, checkpointing=shape[6])
         predicted = estimate_step(network_config(shape), layout, device, shape[4], shape[5]).total
-        began = time.perf_counter()
         measured = train(shape, 3)["step_seconds"]
         rows.append(row(shape, "seconds", predicted, measured))
-        print(f"  {time.perf_counter() - began:.0f} s", file=sys.stderr)
     return rows
 
 

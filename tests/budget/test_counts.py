@@ -15,6 +15,7 @@ from hortus.budget import count
 from hortus.errors import ConfigError
 from hortus.models.bert.config import BertConfig
 from hortus.models.bloom.config import PUBLISHED, BloomConfig
+from hortus.models.decoder.config import DecoderConfig
 from hortus.models.distilbert.config import DistilBertConfig
 from hortus.models.families import family
 from hortus.models.t5.config import T5Config
@@ -57,6 +58,41 @@ def test_bloom(layers: int, heads: int, head_size: int, words: int, rows: int, l
         attention_dropout=DROPOUT,
     )
     check("bloom", config, rows, length)
+
+
+@FEW
+@given(
+    sizes,
+    st.sampled_from([(2, 1), (2, 2), (4, 2)]),
+    st.sampled_from(["none", "learned", "rotary", "alibi"]),
+    st.sampled_from(["gelu", "swiglu"]),
+    st.sampled_from(["pre", "post", "sandwich"]),
+    st.booleans(),
+    lengths,
+)
+def test_the_decoder_with_switches(
+    layers: int,
+    heads: tuple[int, int],
+    position: Any,
+    activation: Any,
+    placement: Any,
+    embedding_norm: bool,
+    length: int,
+) -> None:
+    config = DecoderConfig(
+        vocab_size=17,
+        hidden_size=4 * heads[0],
+        num_layers=layers,
+        num_heads=heads[0],
+        num_kv_heads=heads[1],
+        position=position,
+        activation=activation,
+        norm_placement=placement,
+        embedding_norm=embedding_norm,
+        objective="masked",  # whose attention runs in products that the counter sees
+        max_positions=9,
+    )
+    check("hortus_decoder", config, 2, length)
 
 
 @FEW

@@ -16,6 +16,7 @@ from typing import Any
 
 from hortus.errors import ConfigError
 from hortus.models.bloom.config import BloomConfig
+from hortus.models.decoder.config import DecoderConfig
 from hortus.models.encoder_config import EncoderConfig
 from hortus.models.t5.config import T5Config
 
@@ -52,7 +53,7 @@ def count(config: Any, *, rows: int = 1, length: int = 2048, target_length: int 
     """Count a network of this shape on a batch.
 
     Args:
-        config: a BloomConfig, T5Config, BertConfig or DistilBertConfig.
+        config: a BloomConfig, DecoderConfig, T5Config, BertConfig or DistilBertConfig.
         rows, length: B and T; for an encoder-decoder the source's.
         target_length: of an encoder-decoder's target (default: length).
 
@@ -68,6 +69,10 @@ def count(config: Any, *, rows: int = 1, length: int = 2048, target_length: int 
         case BloomConfig():
             flops, scores = _decoder(config, length)
             tables = config.num_embedding_parameters
+        case DecoderConfig():
+            flops, scores = _switched_decoder(config, length)
+            learned = config.max_positions * config.hidden_size if config.position == "learned" else 0
+            tables = config.num_embedding_parameters + learned
         case EncoderConfig():
             flops, scores = _encoder(config, length)
             positions = config.max_positions + getattr(config, "num_token_types", 0)
@@ -79,7 +84,7 @@ def count(config: Any, *, rows: int = 1, length: int = 2048, target_length: int 
         case _:
             raise ConfigError(
                 f"{type(config).__name__} is not a configuration of a network that can be counted",
-                allowed="BloomConfig, T5Config, BertConfig, DistilBertConfig",
+                allowed="BloomConfig, DecoderConfig, T5Config, BertConfig, DistilBertConfig",
             )
     tokens = rows * (length if target_length is None else target_length)
     return Counts(config.num_parameters, tables, rows * (flops + scores), rows * scores, tokens)
@@ -90,6 +95,14 @@ def _decoder(config: BloomConfig, length: int) -> tuple[int, int]:
     width = config.hidden_size
     blocks = config.num_layers * 24 * width**2
     return length * (blocks + 2 * width * config.vocab_size), config.num_layers * 4 * length**2 * width
+
+
+def _switched_decoder(config: DecoderConfig, length: int) -> tuple[int, int]:
+    width, shared = config.hidden_size, config.kv_heads * config.head_size
+    inward = 2 if config.activation == "swiglu" else 1
+    block = 2 * width * (2 * width + 2 * shared + (inward + 1) * config.width)
+    whole = length * (config.num_layers * block + 2 * width * config.vocab_size)
+    return whole, config.num_layers * 4 * length**2 * width
 
 
 def _encoder(config: EncoderConfig, length: int) -> tuple[int, int]:

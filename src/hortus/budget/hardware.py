@@ -21,7 +21,7 @@ _GIGA = 1e9
 _TILE = 128  # rows and columns that one multiprocessor computes at a time
 _HALF_SPEED_ROWS = 512  # rows with which a product reaches half of its speed
 _WIDTHS = (64, 128, 256, 512, 1024)  # of the products by which a machine is measured
-_ROWS = 1024
+_ROWS, _ROUNDS = 1024, 6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,30 +135,27 @@ def measure_machine() -> Device:
     dtype = choose_dtype("auto", device)
     wait = torch.cuda.synchronize if device.type == "cuda" else (lambda: None)
 
-    def seconds(work: Callable[[], object], times: int) -> float:
-        best = math.inf
-        for _ in range(times):
-            wait()
-            began = time.perf_counter()
-            work()
-            wait()
-            best = min(best, time.perf_counter() - began)
-        return best
+    def seconds(work: Callable[[], object]) -> float:
+        wait()
+        began = time.perf_counter()
+        work()
+        wait()
+        return time.perf_counter() - began
 
     with torch.no_grad():
-        products = {}
-        for width in _WIDTHS:
-            rows = torch.randn(_ROWS, width, device=device, dtype=dtype)
-            matrix = torch.randn(width, 4 * width, device=device, dtype=dtype)
-            wide = rows @ matrix
-            taken = seconds(lambda r=rows, m=matrix: r @ m, 5)  # type: ignore[misc]
-            taken += seconds(lambda w=wide, m=matrix: w @ m.T, 5)  # type: ignore[misc]
-            products[width] = 16 * _ROWS * width**2 / taken
+        matrices = {width: torch.randn(width, 4 * width, device=device, dtype=dtype) for width in _WIDTHS}
+        rows = {width: torch.randn(_ROWS, width, device=device, dtype=dtype) for width in _WIDTHS}
+        taken = dict.fromkeys((*_WIDTHS, "copy", "launch"), math.inf)
         large = torch.zeros(2**26, device=device)
         target = torch.empty_like(large)
-        copied = seconds(lambda: target.copy_(large), 4)
         small = torch.zeros(8, device=device)
-        launch = seconds(lambda: [small.add_(1) for _ in range(200)], 4) / 200
+        for _ in range(_ROUNDS):  # all in turn, for a clock moves
+            for width in _WIDTHS:
+                both = seconds(lambda w=width: (rows[w] @ matrices[w]) @ matrices[w].T)  # type: ignore[misc]
+                taken[width] = min(taken[width], both)
+            taken["copy"] = min(taken["copy"], seconds(lambda: target.copy_(large)))
+            taken["launch"] = min(taken["launch"], seconds(lambda: [small.add_(1) for _ in range(200)]))
+    products = {width: 16 * _ROWS * width**2 / taken[width] for width in _WIDTHS}
     if device.type == "cuda":
         memory = float(torch.cuda.get_device_properties(device).total_memory)
     else:
@@ -167,9 +164,9 @@ def measure_machine() -> Device:
         name="this machine",
         peak_flops=max(products.values()),
         memory_bytes=memory,
-        bandwidth=2 * large.nbytes / copied,
+        bandwidth=2 * large.nbytes / taken["copy"],
         watts=10.0 * torch.get_num_threads() if device.type == "cpu" else 300.0,
         number_bytes=dtype.itemsize,
-        launch_seconds=launch,
+        launch_seconds=taken["launch"] / 200,
         matmul_by_width=products,
     )

@@ -20,6 +20,7 @@ from hortus.budget.counts import Counts, count
 from hortus.budget.estimate import Layout, Memory, estimate_memory, estimate_step
 from hortus.budget.hardware import Device, find_device
 from hortus.budget.laws import Law, find_law
+from hortus.budget.process import process_memory
 from hortus.budget.shapes import candidate_shapes, shape_faults
 from hortus.budget.text import TextSupply, read_supply
 from hortus.carbon import Grid, grid
@@ -225,9 +226,7 @@ def _best_layout(
     given = config.pipeline_parallel
     for stages in ([given],) if given else ([1], [2, 4, 8, 16]):
         layouts = _layouts(config, device, gpus, batch, stages)
-        found += [
-            (one, estimate_memory(shape, one, device, batch, config.sequence_length)) for one in layouts
-        ]
+        found += [(one, _memory(shape, one, device, batch, config.sequence_length)) for one in layouts]
         fitting = [one for one in found if one[1].total <= device.memory_bytes]
         if fitting:
             return min(fitting, key=lambda one: _rank(shape, one[0], config, device, batch))
@@ -238,6 +237,13 @@ def _best_layout(
             do="set batch_size, micro_batch or gpus",
         )
     return min(found, key=lambda one: one[1].total)
+
+
+def _memory(shape: BloomConfig, layout: Layout, device: Device, batch: int, length: int) -> Memory:
+    """Of the fullest device; of this process where it trains in 32 bits, which is measured more closely."""
+    if device.number_bytes == 2:
+        return estimate_memory(shape, layout, device, batch, length)
+    return process_memory(shape, layout.micro_batch, length, checkpointing=layout.checkpointing)
 
 
 def _rank(

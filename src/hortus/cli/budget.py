@@ -1,4 +1,4 @@
-"""`hortus budget`: plan a run from a budget, count a shape, fit scaling laws, run ablation grids."""
+"""`hortus budget`: plan a run from a budget, fit scaling laws, run ablation grids."""
 
 from __future__ import annotations
 
