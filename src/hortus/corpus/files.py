@@ -23,6 +23,7 @@ PROSE_EXTENSIONS = frozenset({".txt", ".text", ".md", ".markdown"})
 JSONL_EXTENSIONS = frozenset({".jsonl", ".ndjson"})
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
 BLOCK_BYTES = 1 << 20
+STEP_BYTES = 1 << 14
 
 
 @dataclass
@@ -133,7 +134,8 @@ class _Unpacked(io.RawIOBase):
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         try:
-            data = self._stream.read(len(buffer))
+            # Small steps: where a file breaks off, what came before the last step is not lost.
+            data = self._stream.read(min(len(buffer), STEP_BYTES))
         except OSError as error:
             raise DataError(
                 f"{self._path} is corrupt or cut off: {error}", do="fetch the file again"
@@ -186,9 +188,9 @@ def decode_blocks(stream: BinaryIO, path: Path, repair: bool, log: ReadLog) -> I
 
 
 def read_block(stream: BinaryIO, path: Path, repair: bool, log: ReadLog) -> bytes:
-    """The next megabyte; under `repair`, a file that breaks off ends there."""
+    """The next block, a megabyte at most; under `repair`, a file that breaks off ends there."""
     try:
-        return stream.read(BLOCK_BYTES)
+        return cast(io.BufferedReader, stream).read1(BLOCK_BYTES)
     except DataError:
         if not repair:
             raise
