@@ -98,8 +98,9 @@ def build(
 def _build(config: CorpusConfig, output: Path, as_json: bool) -> None:
     from hortus.corpus.build import build_corpus
 
-    build_corpus(config, output, progress=_progress)
-    print(file=sys.stderr)
+    statistics = build_corpus(config, output, progress=_progress)
+    size = f"{statistics.documents:,} documents, {statistics.num_bytes / 1e6:,.1f} MB"
+    print(f"\n{size}", file=sys.stderr)
     _show(output, as_json)
 
 
