@@ -140,8 +140,9 @@ def try_all(page: Any) -> dict[str, float]:
     page.get_by_text("24 prompts × 20 rows").wait_for()
     page.get_by_text("checked", exact=True).wait_for()
     page.get_by_role("button", name="Try all of them").click()
-    page.wait_for_function("window.clock.all")
-    clock = page.evaluate("window.clock")
+    # A function that Playwright makes from a string in the page would be refused by the page's own policy.
+    while "all" not in (clock := page.evaluate("window.clock")):
+        page.wait_for_timeout(100)
     seconds = {name: round((clock[name] - clock["click"]) / 1000, 3) for name in ("first", "all")}
     return {"first_tile_seconds": seconds["first"], "all_seconds": seconds["all"]}
 

@@ -72,7 +72,7 @@ def hortus_process(*arguments: str | Path, ready: str, folder: Path) -> Iterator
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     pipe = subprocess.PIPE
     with subprocess.Popen(
-        command, stdout=pipe, stderr=subprocess.STDOUT, text=True, env=environment
+        command, stdout=pipe, stderr=subprocess.STDOUT, text=True, env=environment, cwd=folder
     ) as process:
         assert process.stdout
         printed = ""
