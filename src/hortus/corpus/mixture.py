@@ -95,7 +95,7 @@ def plan_mixture(tokens: Mapping[str, int], config: MixtureConfig) -> Mixture:
 
     >>> mixture = plan_mixture({"en": 900, "sw": 100}, MixtureConfig(ratios={"sw": 0.5}, max_epochs=2))
     >>> {language: round(share, 3) for language, share in mixture.shares.items()}
-    {'en': 0.8, 'sw': 0.2}
+    {'sw': 0.2, 'en': 0.8}
     """
     tokens = {language: count for language, count in tokens.items() if count > 0}
     total = sum(tokens.values())
