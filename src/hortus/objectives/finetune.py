@@ -37,6 +37,7 @@ TASKS: dict[str, str] = {
 # Files beside the tokenizer's that a finetuned model keeps from the one it came from.
 _KEPT = ("generation_config.json", "chat_template.jinja")
 
+
 @dataclass(frozen=True)
 class Preparation:
     """What finetuning trains: `task.network` may have another head than the network that was given."""
