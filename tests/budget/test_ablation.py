@@ -146,7 +146,23 @@ def test_a_whole_one_and_what_is_kept_of_it(tmp_path: Path) -> None:
     texts = tmp_path / "texts"
     texts.mkdir()
     draw = np.random.default_rng(0)
-    words = "to be or not that is the question whether nobler in mind suffer slings arrows".split()
+    words = [
+        "to",
+        "be",
+        "or",
+        "not",
+        "that",
+        "is",
+        "the",
+        "question",
+        "whether",
+        "nobler",
+        "in",
+        "mind",
+        "suffer",
+        "slings",
+        "arrows",
+    ]
     for number in range(30):
         (texts / f"{number}.txt").write_text(" ".join(draw.choice(words, 120)))
     task = {"query": "To be or not to", "choices": [" be", " over"], "gold": 0}
