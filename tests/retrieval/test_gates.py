@@ -10,6 +10,7 @@ import pytest
 
 from hortus.artifact import read_json, write_json
 from hortus.errors import ArtifactError, ConfigError, DataError
+from hortus.evaluation.statistics import wilson_interval
 from hortus.retrieval import (
     Bm25Config,
     Evidence,
@@ -25,7 +26,7 @@ from hortus.retrieval import (
 )
 from hortus.retrieval.adaptation import corrected_error, frontier, random_splits, split_decisions
 from hortus.retrieval.gates import choose, fit_logistic
-from hortus.retrieval.page import blocks_of, popularity_bins, wilson_interval
+from hortus.retrieval.page import blocks_of, popularity_bins
 
 
 def evidence(size: int = 600, seed: int = 0, confidence: bool = True) -> Evidence:

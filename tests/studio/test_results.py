@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hortus.errors import DataError
+from hortus.evaluation.statistics import wilson_interval
 from hortus.studio.large import held_out_rows, measured_at
-from hortus.studio.results import compare, curve, interval, marginal_means, pairwise_tests, summarize, wilson
+from hortus.studio.results import compare, curve, interval, marginal_means, pairwise_tests, summarize
 
 LABELS = ["a", "b", "c"]
 
@@ -29,7 +30,7 @@ def tiles_of(scores: list[float], confidences: list[float] | None = None) -> lis
 def test_wilson_bounds_are_where_the_score_test_is_two_sided_five_percent(pair: tuple[int, int]) -> None:
     right, total = pair
     share = right / total
-    low, high = wilson(right, total)
+    low, high = wilson_interval(right, total)
     assert 0 <= low <= share + 1e-12 and share - 1e-12 <= high <= 1
     for bound in (low, high):
         if 1e-9 < bound < 1 - 1e-9:
@@ -41,7 +42,7 @@ def test_graded_scores_have_a_normal_interval_and_shares_have_wilsons() -> None:
     mean, low, high, error = interval([0.2, 0.4, 0.9, 0.5])
     assert (mean, error) == (pytest.approx(0.5), pytest.approx(np.std([0.2, 0.4, 0.9, 0.5], ddof=1) / 2))
     assert high - low == pytest.approx(2 * 1.959964 * error)
-    assert interval([1.0, 1.0, 1.0])[1:3] == wilson(3, 3)
+    assert interval([1.0, 1.0, 1.0])[1:3] == wilson_interval(3, 3)
     assert interval([0.7])[3] is None
 
 

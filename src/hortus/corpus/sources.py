@@ -22,7 +22,7 @@ from hortus.corpus.steps.cleaning import Clean, Dropped
 
 __all__ = ["Partition", "plan_partitions", "read_partition", "read_sources", "source_files"]
 
-# Files of one source that a partition gathers; each entry is (path, first byte or row group, end).
+# Files of one source that a partition gathers; each entry is (path, first byte, end).
 MAX_FILES = 4096
 
 

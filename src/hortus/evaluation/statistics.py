@@ -10,6 +10,7 @@ Legend: P prompts, N documents, R resamplings.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
@@ -26,7 +27,10 @@ __all__ = [
     "prompt_statistic",
     "score_table",
     "spread_of",
+    "wilson_interval",
 ]
+
+_Z = 1.959964  # of the standard normal distribution, two-sided 5 %
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,18 @@ def mean_and_error(values: Sequence[float] | np.ndarray) -> tuple[float, float]:
     array = np.asarray(values, dtype=np.float64)
     error = array.std(ddof=1) / np.sqrt(len(array)) if len(array) > 1 else float("nan")
     return float(array.mean()), float(error)
+
+
+def wilson_interval(right: float, total: int) -> tuple[float, float]:
+    """The 95 % score interval of a share (Wilson 1927), within 0 and 1.
+
+    >>> [round(bound, 3) for bound in wilson_interval(8, 10)]
+    [0.49, 0.943]
+    """
+    share, square = right / total, _Z * _Z
+    middle = (share + square / (2 * total)) / (1 + square / total)
+    half = _Z * math.sqrt(share * (1 - share) / total + square / (4 * total * total)) / (1 + square / total)
+    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def score_table(variants: Sequence[Mapping[int, float]]) -> np.ndarray:

@@ -12,27 +12,16 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from hortus.evaluation.statistics import wilson_interval
 from hortus.report import Block, Curves, Picture, Table, Text
 from hortus.retrieval.adaptation import GateScore, frontier
 from hortus.retrieval.findings import Finding
 from hortus.retrieval.results import Results
 
-__all__ = ["blocks_of", "popularity_bins", "wilson_interval"]
+__all__ = ["blocks_of", "popularity_bins"]
 
 _FEWEST = 5
 _DECADES = 0.5
-
-
-def wilson_interval(right: float, total: int, z: float = 1.959964) -> tuple[float, float]:
-    """The Wilson score interval of a share (Wilson 1927).
-
-    >>> [round(value, 3) for value in wilson_interval(8, 10)]
-    [0.49, 0.943]
-    """
-    share, square = right / total, z * z
-    center = (share + square / (2 * total)) / (1 + square / total)
-    half = z * np.sqrt(share * (1 - share) / total + square / (4 * total**2)) / (1 + square / total)
-    return float(center - half), float(center + half)
 
 
 def popularity_bins(popularity: np.ndarray) -> Iterator[tuple[float, np.ndarray]]:

@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 
 from hortus.evaluation import Comparison, paired_bootstrap, spread_of
-from hortus.evaluation.statistics import mean_and_error
+from hortus.evaluation.statistics import mean_and_error, wilson_interval
 
-__all__ = ["Tile", "compare", "marginal_means", "pairwise_tests", "summarize", "wilson"]
+__all__ = ["Tile", "compare", "marginal_means", "pairwise_tests", "summarize"]
 
 Tile = Sequence[Any]
 """(row, state, predicted, gold, confidence, score)."""
@@ -38,18 +38,6 @@ METHOD = (
 )
 
 
-def wilson(right: float, total: int) -> tuple[float, float]:
-    """The 95 % Wilson score interval of a share.
-
-    >>> [round(bound, 3) for bound in wilson(20, 20)]
-    [0.839, 1.0]
-    """
-    share, square = right / total, _Z * _Z
-    middle = (share + square / (2 * total)) / (1 + square / total)
-    half = _Z * math.sqrt(share * (1 - share) / total + square / (4 * total * total)) / (1 + square / total)
-    return max(0.0, middle - half), min(1.0, middle + half)
-
-
 def interval(scores: Sequence[float]) -> tuple[float, float, float, float | None]:
     """Mean, low, high and standard error of scores between 0 and 1.
 
@@ -58,7 +46,7 @@ def interval(scores: Sequence[float]) -> tuple[float, float, float, float | None
     """
     mean, error = mean_and_error(scores)
     if all(score in (0.0, 1.0) for score in scores) or math.isnan(error):
-        low, high = wilson(sum(scores), len(scores))
+        low, high = wilson_interval(sum(scores), len(scores))
     else:
         low, high = max(0.0, mean - _Z * error), min(1.0, mean + _Z * error)
     return mean, low, high, None if math.isnan(error) else error

@@ -11,7 +11,6 @@ Legend: B batch, T tokens, D width, n heads, d head width, V vocabulary.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -33,6 +32,7 @@ from hortus.models.layers.attention import (
     plan_trees,
     share_of_heads,
 )
+from hortus.models.layers.initialization import draw_decoder_weights
 
 __all__ = ["Bloom"]
 
@@ -133,24 +133,9 @@ class Bloom(nn.Module):
         self.final_norm = nn.LayerNorm(config.hidden_size, config.layer_norm_epsilon)
         self.reset_parameters()
 
-    @torch.no_grad()
     def reset_parameters(self) -> None:
-        """Draw weights as the releases were trained from.
-
-        N(0, σ) with σ = `config.initial_deviation`; the two projections that write into the residual stream
-        use σ/√(2L). Biases 0, LayerNorm 1 and 0.
-        """
-        deviation = self.config.initial_deviation
-        into_residual = deviation / math.sqrt(2 * self.config.num_layers)
-        for name, module in self.named_modules():
-            if isinstance(module, nn.Linear):
-                narrow = name.endswith(("attention.output", "feed_forward.contract"))
-                module.weight.normal_(0.0, into_residual if narrow else deviation)
-                module.bias.zero_()
-            elif isinstance(module, nn.Embedding):
-                module.weight.normal_(0.0, deviation)
-            elif isinstance(module, nn.LayerNorm):
-                module.reset_parameters()
+        """Draw weights anew: see `draw_decoder_weights`."""
+        draw_decoder_weights(self, self.config.initial_deviation, self.config.num_layers)
 
     def take_heads(self, part: int, parts: int) -> None:
         """Compute with the heads of one of so many equal parts only: rows grouped by head are cut there too.

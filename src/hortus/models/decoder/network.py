@@ -16,7 +16,6 @@ Legend: B batch, T tokens, S keys, D width, n heads, m heads of keys and values,
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -41,6 +40,7 @@ from hortus.models.layers.attention import (
     plan_trees,
     share_of_heads,
 )
+from hortus.models.layers.initialization import draw_decoder_weights
 from hortus.models.layers.rotary import rotary_angles, rotate
 
 __all__ = ["HortusDecoder"]
@@ -172,20 +172,9 @@ class HortusDecoder(nn.Module):
         self.final_norm = nn.LayerNorm(width, epsilon) if config.norm_placement != "post" else None
         self.reset_parameters()
 
-    @torch.no_grad()
     def reset_parameters(self) -> None:
-        """Draw weights as BLOOM does: N(0, σ), into the residual stream N(0, σ/√(2L)); biases 0."""
-        deviation = self.config.initial_deviation
-        into_residual = deviation / math.sqrt(2 * self.config.num_layers)
-        for name, module in self.named_modules():
-            if isinstance(module, nn.Linear):
-                narrow = name.endswith(("attention.output", "feed_forward.contract"))
-                module.weight.normal_(0.0, into_residual if narrow else deviation)
-                module.bias.zero_()
-            elif isinstance(module, nn.Embedding):
-                module.weight.normal_(0.0, deviation)
-            elif isinstance(module, nn.LayerNorm):
-                module.reset_parameters()
+        """Draw weights anew: see `draw_decoder_weights`."""
+        draw_decoder_weights(self, self.config.initial_deviation, self.config.num_layers)
 
     @property
     def tensor_plan(self) -> dict[str, str]:
