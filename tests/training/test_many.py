@@ -175,7 +175,7 @@ def test_a_loss_that_is_no_number_is_left_out_and_its_rank_named(launch: Launch,
     said = (tmp_path / "said-0").read_text()
     assert "step 5: loss nan" in said and "rank 1 of 2 has a loss that is not finite" in said
     assert "rank 0 of 2 has a loss" not in said
-    assert records(tmp_path)[-1]["skipped_steps"] == 1
+    assert [r["skipped_steps"] for r in records(tmp_path) if "skipped_steps" in r][-1] == 1
 
 
 @slow

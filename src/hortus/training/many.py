@@ -227,16 +227,21 @@ class ManyRanks(Ranks):
         """Wait for all processes, in the group of the writers."""
         dist.barrier(self.behind)
 
-    def watch(self, loss: float, say: Callable[[str], None]) -> None:
-        mine = [_product_seconds(self.device), float(math.isfinite(loss))]
-        gathered = [torch.zeros(2, dtype=torch.float64) for _ in range(self.size)]
-        dist.all_gather(gathered, torch.tensor(mine, dtype=torch.float64))
-        seconds, finite = torch.stack(gathered).unbind(1)
+    def name_not_finite(self, loss: float, say: Callable[[str], None]) -> None:
+        for rank in (~self._gather(loss).isfinite()).nonzero().flatten().tolist():
+            say(f"rank {rank} of {self.size} has a loss that is not finite")
+
+    def watch_speed(self, say: Callable[[str], None]) -> None:
+        seconds = self._gather(_product_seconds(self.device))
         slow = seconds / seconds.median()
         for rank in (slow > _SLOW).nonzero().flatten().tolist():
             say(f"rank {rank} of {self.size} computes {slow[rank]:.1f} times as slowly as the median")
-        for rank in (finite == 0).nonzero().flatten().tolist():
-            say(f"rank {rank} of {self.size} has a loss that is not finite")
+
+    def _gather(self, number: float) -> Tensor:
+        """(size,) every process's number."""
+        gathered = [torch.zeros(1, dtype=torch.float64) for _ in range(self.size)]
+        dist.all_gather(gathered, torch.tensor([number], dtype=torch.float64))
+        return torch.cat(gathered)
 
     # Checkpoints
 

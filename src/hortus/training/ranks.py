@@ -121,8 +121,11 @@ class Ranks:
         """Put a checkpoint's optimizer state back."""
         load_optimizer(optimizer, checkpoint.optimizer())
 
-    def watch(self, loss: float, say: Callable[[str], None]) -> None:
-        """Report processes that are slower than the others, or whose loss is not finite."""
+    def name_not_finite(self, loss: float, say: Callable[[str], None]) -> None:
+        """Name the processes whose own loss of a step that was left out is not finite."""
+
+    def watch_speed(self, say: Callable[[str], None]) -> None:
+        """Name the processes that are slower than the others."""
 
     def check(self, config: Any, task: Any) -> None:
         """Refuse what this number of processes cannot do.

@@ -268,7 +268,7 @@ class Trainer:
             self._optimizer.step()
             self._logged.merge(sums)
         else:
-            self.ranks.watch(float(own_loss), self._progress.say)
+            self.ranks.name_not_finite(float(own_loss), self._progress.say)
             self._logged.merge(Sums(samples=sums.samples, tokens=sums.tokens))
         self._undo()
         self._batch_samples = sums.samples
@@ -300,7 +300,7 @@ class Trainer:
         record |= {"batch_samples": self._batch_samples, "skipped_steps": self._guard.skipped}
         record |= self._rates.measure(self.samples, sums.samples, sums.tokens)
         self._logged = Sums()
-        self.ranks.watch(record["loss"], self._progress.say)
+        self.ranks.watch_speed(self._progress.say)
         self._call("log", record)
         self._progress.record(record)
 
